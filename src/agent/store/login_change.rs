@@ -158,9 +158,9 @@ mod tests {
             };
             decide_update(PinOnFirstUse, &before, &update, Timestamp(9))
         };
-        let after = with_url("/images").unwrap().after;
+        let after = with_url("/srv/images").unwrap().after;
         assert_eq!((after.name.as_str(), &after.image_dir), ("new", &before.image_dir));
-        for url in ["/images/", "/other", ""] {
+        for url in ["/srv/images/", "/other", ""] {
             assert_eq!(with_url(url).unwrap_err(), UpdateRefusal::UrlIsFixed, "{url}");
         }
     }
