@@ -35,6 +35,7 @@ pub(super) mod tls;
 
 pub use api::health::{DaemonInfo, ProcessStats, ProcessStatsFn, ReadinessCheck};
 pub use api::job::recorder::interrupted_job_body;
+pub use api::routes::{RouteMethod, served_paths};
 pub use audit::{AUDIT_CHANGE_EVENT, AUDIT_TARGET};
 pub use auth::access_key::{AccessKeyTable, new_access_key_line};
 pub use auth::accounts::table::AccountTable;

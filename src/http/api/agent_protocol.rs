@@ -7,12 +7,10 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::post;
 use hyper::StatusCode;
 
 use super::AppState;
@@ -20,7 +18,6 @@ use super::response;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
 use crate::common::write_safe_json;
 use crate::http::audit::AuditRecord;
-use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COMMAND};
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -32,27 +29,14 @@ use crate::wire::{AgentCommand, AgentReply};
 /// Maximum length of a `taskuuid`, in bytes. ZStack sends 32.
 pub(crate) const MAX_TASK_UUID_BYTES: usize = 64;
 
-/// Adds the calls under one prefix to the router.
-pub(super) fn add_agent_routes<S: StoreService>(
-    router: Router<Arc<AppState<S>>>,
-    prefix: &str,
-) -> Router<Arc<AppState<S>>> {
-    ["", "/"].iter().fold(router, |router, slash| {
-        router
-            .route(&format!("{prefix}/{ECHO_COMMAND}{slash}"), post(handle_echo))
-            .route(&format!("{prefix}/{CONNECT_COMMAND}{slash}"), post(handle_connect::<S>))
-            .route(&format!("{prefix}/{PING_COMMAND}{slash}"), post(handle_ping::<S>))
-    })
-}
-
 /// Confirms that the agent responds.
-async fn handle_echo(_: Principal, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn handle_echo(_: Principal, headers: HeaderMap) -> Result<Response, ApiError> {
     reject_task_header(&headers)?;
     Ok(empty_response())
 }
 
 /// Reconnects a store and returns its capacity.
-async fn handle_connect<S: StoreService>(
+pub(super) async fn handle_connect<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     headers: HeaderMap,
@@ -113,7 +97,7 @@ async fn connect_store<S: StoreService>(
 }
 
 /// Reports the status of a store. The reply is posted to the callback URL of the caller.
-async fn handle_ping<S: StoreService>(
+pub(super) async fn handle_ping<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     headers: HeaderMap,

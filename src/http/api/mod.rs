@@ -10,23 +10,21 @@ mod operation;
 mod queries;
 pub(super) mod query_string;
 pub(super) mod response;
+pub(super) mod routes;
 pub(super) mod store_health;
 pub(super) mod stores;
 mod unsupported;
 mod version;
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post, put};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::accounts::Accounts;
-use super::auth::open_paths::{LIVENESS_PATH, READINESS_PATH, ZSTACK_BASE_PATH};
 use super::auth::rate_limit::SourceCounter;
 use super::error::ApiError;
 use crate::agent::StoreService;
@@ -34,7 +32,7 @@ use crate::management::ReplyQueue;
 use crate::model::{StoreUuid, ZoneUuid};
 use crate::wire::DateFormat;
 use health::{DaemonInfo, ReadinessCheck};
-use job::call::{JOBS_PATH, JobCallRules};
+use job::call::JobCallRules;
 use job::runner::JobRunner;
 
 /// Creates the router with every path of the daemon. `base` is `server.base_path`, and `prefixes`
@@ -44,43 +42,7 @@ pub(crate) fn build_router<S: StoreService>(
     prefixes: &[String],
     state: AppState<S>,
 ) -> Router {
-    let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
-    let image_stores = format!("{base}/v1/backup-storage/image-store");
-    let agent_routes = prefixes.iter().fold(Router::new(), |routes, prefix| {
-        agent_protocol::add_agent_routes(routes, prefix)
-            .route(&format!("{prefix}/stores"), get(store_health::get_store_summary::<S>))
-            .route(
-                &format!("{prefix}/stores/{{uuid}}/health"),
-                get(store_health::get_store_health::<S>),
-            )
-    });
-    let job_bases: BTreeSet<&str> = [base, ZSTACK_BASE_PATH].into();
-    let agent_routes = job_bases.into_iter().fold(agent_routes, |routes, base| {
-        routes.route(&format!("{base}{JOBS_PATH}/{{uuid}}"), get(job::result::get_job::<S>))
-    });
-    let sessions = format!("{base}/v1/accounts/sessions/{{session}}");
-    agent_routes
-        .route(&format!("{base}/v1/accounts/login"), put(accounts::log_in::<S>))
-        .route(&sessions, delete(accounts::log_out::<S>))
-        .route(&format!("{sessions}/valid"), get(accounts::validate_session::<S>))
-        .route(&format!("{base}/v1/management-nodes/actions"), put(version::get_version))
-        .route(LIVENESS_PATH, get(health::get_liveness))
-        .route(READINESS_PATH, get(health::get_readiness::<S>))
-        .route(&format!("{base}/v1/backup-storage"), get(queries::query_stores::<S>))
-        .route(&image_stores, get(queries::query_stores::<S>).post(stores::add_store::<S>))
-        .route(&format!("{image_stores}/{{uuid}}"), get(queries::get_store::<S>))
-        .route(&format!("{base}/v1/backup-storage/types"), get(queries::get_types))
-        .route(&format!("{base}/v1/backup-storage/capacities"), get(queries::get_capacity::<S>))
-        .route(&format!("{base}/v1/zones"), get(queries::query_zones::<S>))
-        .route(&format!("{image_stores}/{{uuid}}/actions"), put(stores::act_on_store::<S>))
-        .route(&any_store, get(queries::get_store::<S>).delete(stores::remove_store::<S>))
-        .route(&format!("{any_store}/actions"), put(stores::act_on_any_store::<S>))
-        .route(
-            &format!("{base}/v1/zones/{{zone}}/backup-storage/{{uuid}}"),
-            post(stores::attach_zone::<S>).delete(stores::detach_zone::<S>),
-        )
-        .merge(unsupported::unsupported_routes(base))
-        .merge(legacy::legacy_routes())
+    routes::add_routes(Router::new(), base, prefixes)
         .fallback(async || ApiError::UnknownPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .with_state(Arc::new(state))

@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{delete, get, post, put};
 
 use super::AppState;
 use super::job::call::OptionalJobCall;
 use super::operation::StoreOperation;
 use super::response::SchemaRequest;
+use super::routes::PathScope::Base;
+use super::routes::Route;
+use super::routes::RouteMethod::{Delete, Get, Post, Put};
 use super::stores::run_operation;
 use crate::agent::StoreService;
 use crate::http::audit::AuditRecord;
@@ -23,9 +24,9 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::wire::UnsupportedCall;
 
-/// Creates the routes of the calls that have a path of their own.
-pub(super) fn unsupported_routes<S: StoreService>(base: &str) -> Router<Arc<AppState<S>>> {
-    // Each closure is a handler, so that a route is one line.
+/// Returns the routes of the calls that have a path of their own.
+pub(super) fn unsupported_routes<S: StoreService>() -> Vec<Route<S>> {
+    // Each closure is a handler, so that a route is one entry.
     let synchronous = |call| move |caller: Principal| fail_synchronously(caller, call);
     let by_path = |call| {
         move |State(state): State<Arc<AppState<S>>>, caller: Principal, job: OptionalJobCall| async move {
@@ -41,39 +42,28 @@ pub(super) fn unsupported_routes<S: StoreService>(base: &str) -> Router<Arc<AppS
             fail_operation(&state, &caller, job, parse).await
         }
     };
-    let storage = format!("{base}/v1/backup-storage");
-    let backups = format!("{base}/v1/database-backups");
-    Router::new()
-        .route(&format!("{storage}/image-store/actions"), put(by_key(UnsupportedCall::SetQuota)))
-        .route(
-            &format!("{storage}/image-store/disaster"),
-            post(by_path(UnsupportedCall::AddDisasterStore)),
-        )
-        .route(
-            &format!("{storage}/{{uuid}}/image-store"),
-            put(synchronous(UnsupportedCall::GetImages)),
-        )
-        .route(
-            &format!("{storage}/{{uuid}}/exported-images/{{image}}"),
-            delete(by_path(UnsupportedCall::DeleteExportedImage)),
-        )
-        .route(&format!("{storage}/trash"), get(synchronous(UnsupportedCall::GetTrash)))
-        .route(
-            &format!("{storage}/{{uuid}}/trash/actions"),
-            put(by_key(UnsupportedCall::CleanUpTrash)),
-        )
-        .route(
-            &format!("{base}/v1/images/{{uuid}}/actions"),
-            put(by_key(UnsupportedCall::SyncImage)),
-        )
-        .route(
-            &format!("{backups}/image-store"),
-            get(synchronous(UnsupportedCall::GetDatabaseBackups)),
-        )
-        .route(
-            &format!("{backups}/{{uuid}}/actions"),
-            put(by_key(UnsupportedCall::SyncDatabaseBackup)),
-        )
+    let storage = |path| format!("/v1/backup-storage{path}");
+    let backups = |path| format!("/v1/database-backups{path}");
+    let (quota, disaster) = (storage("/image-store/actions"), storage("/image-store/disaster"));
+    let (images, trash) = (storage("/{uuid}/image-store"), storage("/trash"));
+    let exported = storage("/{uuid}/exported-images/{image}");
+    let (clean_up, sync) = (storage("/{uuid}/trash/actions"), backups("/{uuid}/actions"));
+    vec![
+        Route::new(Put, Base, &quota, by_key(UnsupportedCall::SetQuota)),
+        Route::new(Post, Base, &disaster, by_path(UnsupportedCall::AddDisasterStore)),
+        Route::new(Put, Base, &images, synchronous(UnsupportedCall::GetImages)),
+        Route::new(Delete, Base, &exported, by_path(UnsupportedCall::DeleteExportedImage)),
+        Route::new(Get, Base, &trash, synchronous(UnsupportedCall::GetTrash)),
+        Route::new(Put, Base, &clean_up, by_key(UnsupportedCall::CleanUpTrash)),
+        Route::new(Put, Base, "/v1/images/{uuid}/actions", by_key(UnsupportedCall::SyncImage)),
+        Route::new(
+            Get,
+            Base,
+            &backups("/image-store"),
+            synchronous(UnsupportedCall::GetDatabaseBackups),
+        ),
+        Route::new(Put, Base, &sync, by_key(UnsupportedCall::SyncDatabaseBackup)),
+    ]
 }
 
 /// Fails a call that ZStack carries out while the client waits.

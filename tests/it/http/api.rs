@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use imagestore_agent::http::served_paths;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tracing_subscriber::fmt::MakeWriter;
@@ -450,6 +451,12 @@ async fn every_documented_request_is_served() {
     let requests: Vec<&str> =
         requests.map(|(request, _)| request).filter(|request| request.contains(" /")).collect();
     assert_eq!(requests.len(), 25);
+    let routes = served_paths("/zstack", &["/imagestore".to_owned()]);
+    for request in &requests {
+        let (method, path) = request.split('?').next().unwrap().split_once(' ').unwrap();
+        let route = (Some(method.parse().unwrap()), path.to_owned());
+        assert!(routes.contains(&route), "{request}");
+    }
     // The uuid of this job is that of the store.
     let job = format!("X-Job-UUID: {GOOD}\r\n");
     let line = actions(GOOD);
