@@ -54,7 +54,7 @@ pub(super) async fn read_body(
             Err(ApiError::too_many_large_bodies())
         }
         Err(CollectError::Unreadable(error)) if error.is::<LengthLimitError>() => {
-            discard(body, &HeaderMap::new(), deadline).await;
+            drain_body(body, &HeaderMap::new()).await;
             Err(ApiError::BodyTooLarge(max_bytes))
         }
         Err(CollectError::Unreadable(_)) => Err(ApiError::MalformedBody),

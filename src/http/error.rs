@@ -139,7 +139,9 @@ impl ApiError {
             Self::MissingToken => ("no session", None),
             Self::UnknownSession => ("unknown session", None),
             Self::SignatureRefused(refusal) => (refusal.rule(), None),
-            Self::TooManyAuthFailures { .. } => ("too many unknown sessions", None),
+            Self::TooManyAuthFailures { .. } => {
+                ("too many unknown sessions or wrong signatures", None)
+            }
             Self::SessionUnchecked(_) => ("unchecked session", None),
             Self::OwnQuestion => ("own question about a session", None),
             Self::UnknownJob => ("unknown job", None),

@@ -1,6 +1,6 @@
 //! The tables of the documents, compared with the program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -51,6 +51,36 @@ fn the_size_of_the_largest_body_is_documented() {
     let size = format!("{},{:03},{rest:03} bytes", thousands / 1000, thousands % 1000);
     let found = text("docs/http-api.md").matches(&size).count();
     assert_eq!(found, 2, "docs/http-api.md must have {size:?} in its limits and its statuses");
+}
+
+/// Adds the paths of all folders below `folder` that contain sources, relative to `src`.
+fn collect_folders(folder: &Path, src: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            let is_source = |path: &Path| path.extension().is_some_and(|e| e == "rs");
+            let mut files = fs::read_dir(&entry).unwrap().map(|file| file.unwrap().path());
+            if files.any(|file| is_source(&file)) {
+                found.insert(entry.strip_prefix(src).unwrap().to_str().unwrap().to_owned());
+            }
+            collect_folders(&entry, src, found);
+        }
+    }
+}
+
+#[test]
+fn every_folder_of_a_module_is_described() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeSet::new();
+    collect_folders(&src, &src, &mut found);
+    found.retain(|folder| folder.contains('/'));
+    let text = text("docs/architecture.md");
+    let folders = text.split_once("\nsrc/\n").unwrap().1;
+    let described: BTreeSet<String> = folders
+        .lines()
+        .map_while(|line| line.strip_prefix("  ")?.split_once("/ "))
+        .map(|(folder, _)| folder.to_owned())
+        .collect();
+    assert_eq!(described, found);
 }
 
 #[test]

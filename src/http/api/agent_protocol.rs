@@ -16,7 +16,6 @@ use hyper::StatusCode;
 use super::AppState;
 use super::response;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
-use crate::common::write_safe_json;
 use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
@@ -111,9 +110,7 @@ pub(super) async fn handle_ping<S: StoreService>(
     let snapshot = command.uuid.parse().ok().and_then(|uuid| state.stores.snapshot(uuid));
     let reply =
         snapshot.map_or_else(|| unknown_store_reply(&command), |snapshot| ping_reply(&snapshot));
-    let mut body = Vec::new();
-    // A struct of texts and flags always has a form in JSON.
-    let _ = write_safe_json(&reply, &mut body);
+    let body = response::json_bytes(&reply);
     state
         .replies
         .enqueue_reply(caller.network(), TaskReply { url, task, body: body.into() })

@@ -9,6 +9,7 @@ use axum::response::Response;
 
 use super::job::call::OptionalJobCall;
 use super::operation::StoreOperation;
+use super::query_string::QueryParameters;
 use super::response::SchemaRequest;
 use super::{AppState, StoreIdPath, ZonePath};
 use crate::agent::StoreService;
@@ -128,8 +129,8 @@ pub(super) async fn remove_store<S: StoreService>(
 /// Checks the `deleteMode` of a query: one of ZStack's in any case, empty as the Go SDK sends it,
 /// or absent.
 fn check_delete_mode(query: &str) -> Result<(), ApiError> {
-    let fields = query.split('&').map(|field| field.split_once('=').unwrap_or((field, "")));
-    let mut modes = fields.filter(|(name, _)| *name == "deleteMode").map(|(_, mode)| mode);
+    let query = QueryParameters::decode(query).map_err(ApiError::InvalidParameter)?;
+    let mut modes = query.pairs().filter(|(name, _)| *name == "deleteMode").map(|(_, mode)| mode);
     let (mode, further) = (modes.next().unwrap_or_default(), modes.next());
     let is_known = ["", "Permissive", "Enforcing"].iter().any(|m| m.eq_ignore_ascii_case(mode));
     if is_known && further.is_none() { Ok(()) } else { Err(ApiError::InvalidDeleteMode) }

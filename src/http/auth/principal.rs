@@ -108,4 +108,14 @@ mod tests {
         }
         assert!("root".parse::<Role>().is_err());
     }
+
+    #[test]
+    fn every_kind_of_caller_is_described_with_the_audit_log() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http-api.md");
+        let text = std::fs::read_to_string(file).unwrap();
+        let audit_log = text.split("\n## ").find(|part| part.starts_with("The audit log")).unwrap();
+        for kind in CallerKind::ALL.iter().map(|kind| kind.as_str()) {
+            assert!(audit_log.contains(&format!("`{kind}`")), "{kind}");
+        }
+    }
 }

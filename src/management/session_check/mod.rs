@@ -97,10 +97,10 @@ pub struct CandidateSession<'a> {
 }
 
 impl<'a> CandidateSession<'a> {
-    /// Returns the session, or `None` if the text is not 32 hexadecimal digits.
+    /// Returns the session, or `None` if the text is not 32 lower-case hexadecimal digits.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let is_session =
-            text.len() == SESSION_LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_session = text.len() == SESSION_LENGTH && text.bytes().all(is_digit);
         let digest = digest(&SHA256, text.as_bytes()).as_ref().try_into().ok()?;
         is_session.then_some(Self { text, digest })
     }
@@ -359,12 +359,19 @@ mod tests {
 
     #[test]
     fn a_session_is_32_hexadecimal_digits_and_its_name_does_not_show_it() {
-        let text = "0123456789abcdefABCDEF0123456789";
+        let text = "0123456789abcdef0123456789abcdef";
         let session = CandidateSession::parse(text).unwrap();
-        // printf %s 0123456789abcdefABCDEF0123456789 | sha256sum | cut -c1-8
-        assert_eq!(session.name(), "management session f31865ab");
+        // printf %s 0123456789abcdef0123456789abcdef | sha256sum | cut -c1-8
+        assert_eq!(session.name(), "management session 3eb1bd43");
         assert!(!format!("{session:?}").contains("0123"));
-        for other in ["", "null", &text[1..], &format!("{text}0"), &text.replace('0', "g")] {
+        for other in [
+            "",
+            "null",
+            &text[1..],
+            &format!("{text}0"),
+            &text.replace('0', "g"),
+            &text.to_uppercase(),
+        ] {
             assert!(CandidateSession::parse(other).is_none(), "{other}");
         }
         assert!(CandidateSession::parse("0123456789abcdef0123456789abcde\u{e9}").is_none());

@@ -129,7 +129,7 @@ async fn both_sdks_log_in_act_validate_and_log_out() {
 }
 
 #[tokio::test]
-async fn a_restart_ends_every_session_and_clients_are_told_to_log_in() {
+async fn a_restart_ends_every_session_and_the_error_asks_for_a_login() {
     let mut agent = installed(&[("admin", "admin")]);
     agent.start();
     let earlier = session(&agent, "admin").await;
@@ -171,7 +171,7 @@ async fn a_wrong_password_and_an_unknown_name_have_one_answer_and_cost_one_hash(
 }
 
 #[tokio::test]
-async fn wrong_logins_lock_out_their_source_and_nobody_else() {
+async fn wrong_logins_lock_out_their_source_alone() {
     let mut agent = installed(&[("admin", "admin"), ("tf", "operate")]);
     agent.start();
     for _ in 0..5 {
@@ -400,7 +400,7 @@ async fn no_session_and_no_password_is_in_a_log_or_in_the_state_directory() {
 }
 
 #[tokio::test]
-async fn without_accounts_a_login_names_the_setting_and_the_version_is_told_to_everybody() {
+async fn without_accounts_a_login_names_the_setting_and_the_version_needs_no_session() {
     let mut agent = Agent::installed(Path::new("/srv/images"), "");
     agent.start();
     for client in ["java", "go"] {

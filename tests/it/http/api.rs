@@ -389,7 +389,7 @@ async fn a_client_that_guesses_sessions_must_wait_while_a_valid_one_is_served() 
     let refused = log.lines().into_iter().filter(|line| line["message"] == "request rejected");
     let why: Vec<_> = refused.map(|line| line["why"].as_str().unwrap().to_owned()).collect();
     assert_eq!(why.len(), 20 + 1);
-    assert_eq!(why[20], "too many unknown sessions");
+    assert_eq!(why[20], "too many unknown sessions or wrong signatures");
 }
 
 #[tokio::test]

@@ -162,7 +162,15 @@ async fn both_sdks_add_and_delete_a_store() {
 async fn only_the_modes_of_deletion_that_zstack_has_delete_a_store() {
     let server = TestServer::start();
     let line = |query: &str| format!("DELETE /zstack/v1/backup-storage/{GOOD}{query}");
-    let known = ["", "?", "?deleteMode", "?deleteMode=", "?deleteMode=enforcing", "?x=1&y"];
+    let known = [
+        "",
+        "?",
+        "?deleteMode",
+        "?deleteMode=",
+        "?deleteMode=enforcing",
+        "?delete%4Dode=%50ermissive",
+        "?x=1&y",
+    ];
     for query in known {
         let answer = server.ask(HttpRequest::new(&line(query), "")).await;
         assert_eq!((answer.status, answer.body), (200, json!({})), "{query}");
@@ -170,6 +178,8 @@ async fn only_the_modes_of_deletion_that_zstack_has_delete_a_store() {
     assert_eq!(server.stores.removed().len(), known.len());
     for query in [
         "?deleteMode=x",
+        "?delete%4Dode=x",
+        "?deleteMode=%zz",
         "?deleteMode=Permissive&deleteMode=Enforcing",
         "?a=b&deleteMode=Permissive%20",
     ] {

@@ -9,13 +9,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 
 use super::session_check::{
-    ValidSessions, ask, check_at, lasting, outdated_at_once, questions, session,
+    LIST, PATH, ValidSessions, ask, check_at, lasting, outdated_at_once, questions, session,
 };
 use crate::support::http_server::*;
 use crate::support::management_node::{Answer, ManagementNode};
 
-const PATH: &str = "/zstack/v1/accounts/sessions/{uuid}/valid";
-const LIST: &str = "GET /zstack/v1/backup-storage/image-store";
 /// Numbers of sessions that are valid.
 const IN_USE: u32 = 1;
 const NEW: u32 = 2;

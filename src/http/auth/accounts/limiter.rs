@@ -2,7 +2,7 @@
 //!
 //! # Never
 //!
-//! - It never limits a name alone, because anybody could then lock an account out.
+//! - It never limits a name alone, because any client could then lock an account out.
 
 use std::net::IpAddr;
 use std::time::Duration;

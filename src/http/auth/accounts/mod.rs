@@ -36,7 +36,7 @@ use crate::wire::AccountLogin;
 use hash_queue::HashQueue;
 use limiter::AccountLoginLimiter;
 use password::{NoMemory, StoredPassword};
-use sessions::{SessionTable, session_digest};
+use sessions::{AccountSessionDigest, SessionTable, session_digest};
 use table::AccountTable;
 
 /// Maximum time of a login, with its wait in the queue. It is below the 10 s that the Java SDK of
@@ -121,12 +121,13 @@ impl Accounts {
         if lock_unpoisoned(&self.state).table.is_empty() {
             return Err(ApiError::LoginDisabled);
         }
+        // A login without a place in the queue is not counted, because its password is not checked.
+        let place = self.queue.enter(source.network()).ok_or(ApiError::LoginsBusy)?;
         if let Some(source) = source.limited {
             let mut limiter = lock_unpoisoned(&self.limiter);
             let counted = limiter.count_login(source, &name, Instant::now());
             counted.map_err(|resets_in| ApiError::TooManyLogins { resets_in })?;
         }
-        let place = self.queue.enter(source.network()).ok_or(ApiError::LoginsBusy)?;
         let stored = self.stored_password(&name);
         let checked = stored.clone().unwrap_or_else(StoredPassword::unmatched);
         let deadline = Instant::now() + LOGIN_TIMEOUT;
@@ -189,18 +190,27 @@ impl Accounts {
         if !is_session(session) {
             return None;
         }
-        let digest = session_digest(session);
-        let state = lock_unpoisoned(&self.state);
-        let account = state.table.find(state.sessions.find(&digest, Instant::now())?)?;
-        Some(account.caller.clone())
+        lock_unpoisoned(&self.state).find_caller(&session_digest(session))
     }
 
     /// Ends a session. Returns its caller, or `None` if it was not open.
     pub(in crate::http) fn log_out(&self, session: &str) -> Option<Principal> {
-        let caller = self.authenticate(session)?;
+        if !is_session(session) {
+            return None;
+        }
         let digest = session_digest(session);
-        let was_open = lock_unpoisoned(&self.state).sessions.remove(&digest, Instant::now());
-        was_open.then_some(caller)
+        let mut state = lock_unpoisoned(&self.state);
+        let caller = state.find_caller(&digest);
+        state.sessions.remove(&digest);
+        caller
+    }
+}
+
+impl AccountState {
+    /// Returns the caller of an open session.
+    fn find_caller(&self, session: &AccountSessionDigest) -> Option<Principal> {
+        let account = self.table.find(self.sessions.find(session, Instant::now())?)?;
+        Some(account.caller.clone())
     }
 }
 
@@ -326,6 +336,23 @@ mod tests {
             log_in(&accounts, "kept", "password").await,
             Err(ApiError::LoginDisabled)
         ));
+    }
+
+    #[tokio::test]
+    async fn a_login_that_finds_no_place_does_not_count_as_a_wrong_one() {
+        let accounts = accounts(&line("admin", None, "password"));
+        let source = RequestSource { limited: Some([192, 0, 2, 1].into()), client: None };
+        let log_in = async || {
+            let password = password::zstack_digest(&secret("password"));
+            let login = AccountLogin { account_name: "admin".to_owned(), password };
+            accounts.log_in(source, login).await
+        };
+        let places = [(); 2].map(|()| accounts.queue.enter(source.network()).unwrap());
+        for _ in 0..30 {
+            assert!(matches!(log_in().await, Err(ApiError::LoginsBusy)));
+        }
+        drop(places);
+        assert!(log_in().await.is_ok());
     }
 
     #[test]
