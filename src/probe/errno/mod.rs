@@ -146,7 +146,7 @@ fn permission_denied(fault: Fault, error: &WorkerError, errno: Errno) -> Fault {
                 attribute.as_str()
             ));
     }
-    if let Some(blocked) = access.and_then(|access| access.barred.as_deref()) {
+    if let Some(blocked) = access.and_then(|access| access.blocked.as_deref()) {
         // `init` creates and assigns only objects inside the directory. The way to it may belong to
         // another owner, so the daemon does not suggest a change of ownership. Traversal needs `x`;
         // opening the directory itself also needs `r`.
@@ -203,7 +203,7 @@ mod tests {
         mount: Option<&MountState>,
         attribute: AttributeState,
     ) -> Fault {
-        let access = AccessModes { uid: 0, gid: 0, mode: 0o755, barred: None, attribute };
+        let access = AccessModes { uid: 0, gid: 0, mode: 0o755, blocked: None, attribute };
         let dir = "/srv/images".to_owned();
         let path = format!("{dir}{below}");
         let why = ErrorKind::Errno(number);

@@ -54,8 +54,8 @@ fn decide_handover(
     }
     match (status.user == owner.uid, created) {
         (true, _) => Handover::Give,
-        // Nobody but the creator can put anything into a folder that it has created. Another
-        // directory under this name is that of a user who has replaced the new one.
+        // Only the creator can put anything into a folder that it has created. Another directory
+        // under this name is that of a user who has replaced the new one.
         (false, true) if status.user == creator && is_empty => Handover::Give,
         (false, true) => Handover::Refuse("was replaced while it was created"),
         (false, false) if status.user == 0 => {

@@ -21,6 +21,15 @@ fn sync_directory(dir: &OwnedFd) -> nix::Result<()> {
     }
 }
 
+/// Result of the call that gives the probe file the name of the marker.
+enum MarkerInstallation {
+    Done,
+    /// Another writer has created a marker or used the probe file.
+    Conflict,
+    /// The call failed.
+    Failed(WorkerError),
+}
+
 impl ProbeWorker {
     pub(super) fn write_marker(
         &self,
@@ -59,14 +68,14 @@ impl ProbeWorker {
         let (_, current) = self.observe_marker(self.directory()?)?;
         report_operation(WorkerOperation::Unlink);
         self.unlink_file(folder, probe)?;
-        let path = format!("{MARKER_FOLDER}/{MARKER_FILE}");
         match installed {
             _ if current.is_marker(Some(text)) => {}
-            Ok(()) | Err(Errno::EEXIST | Errno::ENOENT) => {
+            MarkerInstallation::Done | MarkerInstallation::Conflict => {
                 return Ok(WorkerResponse::Changed(current));
             }
-            Err(errno) => return Err(self.errno_error(WorkerOperation::Link, &path, errno)),
+            MarkerInstallation::Failed(error) => return Err(error),
         }
+        let path = format!("{MARKER_FOLDER}/{MARKER_FILE}");
         report_operation(WorkerOperation::Sync);
         // The name is durable only with its directory (`fsync(2)`), and the folder only with its
         // parent.
@@ -83,22 +92,36 @@ impl ProbeWorker {
         folder: &OwnedFd,
         probe: &str,
         over: Option<&str>,
-    ) -> Result<nix::Result<()>, WorkerError> {
+    ) -> Result<MarkerInstallation, WorkerError> {
         report_operation(WorkerOperation::Link);
         if over.is_none() {
             match linkat(folder, probe, folder, MARKER_FILE, AtFlags::empty()) {
                 // The filesystem has no hard links. A check just before the rename must suffice
                 // there.
                 Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {}
-                linked => return Ok(linked),
+                linked => return Ok(self.installation(WorkerOperation::Link, linked)),
             }
         }
         let (_, current) = self.observe_marker(self.directory()?)?;
         if !current.is_marker(over) {
-            return Ok(Err(Errno::EEXIST));
+            return Ok(MarkerInstallation::Conflict);
         }
         report_operation(WorkerOperation::Rename);
-        Ok(renameat(folder, probe, folder, MARKER_FILE))
+        let renamed = renameat(folder, probe, folder, MARKER_FILE);
+        Ok(self.installation(WorkerOperation::Rename, renamed))
+    }
+
+    /// Returns the result of a call. It must be the last call of this thread, which has the number
+    /// of an unnamed error.
+    fn installation(&self, step: WorkerOperation, result: nix::Result<()>) -> MarkerInstallation {
+        match result {
+            Ok(()) => MarkerInstallation::Done,
+            Err(Errno::EEXIST | Errno::ENOENT) => MarkerInstallation::Conflict,
+            Err(errno) => {
+                let path = format!("{MARKER_FOLDER}/{MARKER_FILE}");
+                MarkerInstallation::Failed(self.errno_error(step, &path, errno))
+            }
+        }
     }
 
     pub(super) fn revert_claim(

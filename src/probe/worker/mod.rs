@@ -23,9 +23,9 @@ use nix::sys::prctl::set_name;
 use nix::sys::stat::{FileStat, Mode, fstatat, lstat, mkdirat, stat, umask};
 use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
 
-use super::marker::MARKER_FOLDER;
 use rustix::fs::{AtFlags as StatxAt, CWD, StatxAttributes, StatxFlags, statx};
 
+use super::marker::MARKER_FOLDER;
 use protocol::{
     AccessModes, AttributeState, ErrorKind, FileAttribute, WorkerError, WorkerOperation,
     WorkerRequest, WorkerResponse,
@@ -345,12 +345,12 @@ fn attribute_at(path: &Path) -> rustix::io::Result<AttributeState> {
     })
 }
 
-fn access_modes(stat_result: &FileStat, barred: Option<String>) -> AccessModes {
+fn access_modes(stat_result: &FileStat, blocked: Option<String>) -> AccessModes {
     AccessModes {
         uid: stat_result.st_uid,
         gid: stat_result.st_gid,
         mode: stat_result.st_mode & 0o7777,
-        barred,
+        blocked,
         attribute: AttributeState::Unknown,
     }
 }

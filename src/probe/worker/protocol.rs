@@ -231,7 +231,7 @@ pub(crate) struct AccessModes {
     pub(crate) mode: u32,
     /// Path at which the way into the image directory is blocked: one of its parents, or the
     /// directory itself. `None` if an object inside the directory denied access.
-    pub(crate) barred: Option<String>,
+    pub(crate) blocked: Option<String>,
     /// Attribute that forbids the change.
     pub(crate) attribute: AttributeState,
 }

@@ -138,6 +138,8 @@ async fn the_rename_of_a_marker_that_fails_has_the_reason_of_its_errno() {
         (EXDEV, Reason::OperationUnsupported),
         (EISDIR, Reason::NameInUse),
         (EUCLEAN, Reason::FilesystemCorrupt),
+        // A number that has no name.
+        (400, Reason::IoError),
     ] {
         let fuse = Fuse::mounted();
         let prober = prober(&fuse.path());
@@ -146,6 +148,10 @@ async fn the_rename_of_a_marker_that_fails_has_the_reason_of_its_errno() {
         let (slot, dir) = (&mut WorkerSlot::new(), image_dir(&fuse.path()));
         let fault = prober.write_marker(slot, &dir, &add(), &claim, soon()).await.unwrap_err();
         assert_eq!(fault.reason(), reason, "{fault}");
+        assert_eq!(text_fact(&fault, "step"), "rename", "{fault}");
+        if errno == 400 {
+            assert_eq!(text_fact(&fault, "errno"), "400", "{fault}");
+        }
         let left = crate::probe::names(&fuse.path().join(".imagestore-agent"));
         assert_eq!(left, Vec::<String>::new(), "{errno}");
     }

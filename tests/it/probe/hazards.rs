@@ -105,7 +105,7 @@ async fn what_a_disk_says_reaches_no_terminal_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
+async fn a_mount_without_a_server_is_named_with_the_call_that_waits() {
     needs_root!();
     let dead = UnservedMount::new();
     let prober = prober(&dead.path());
@@ -157,7 +157,7 @@ async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
 }
 
 #[tokio::test]
-async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
+async fn a_directory_that_was_marked_meanwhile_keeps_its_marker() {
     let folder = tempfile::tempdir().unwrap();
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
     let (slot, dir) = (&mut WorkerSlot::new(), image_dir(folder.path()));
