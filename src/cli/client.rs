@@ -104,8 +104,7 @@ fn error_hint(error: &io::Error) -> &'static str {
 /// The TLS settings without any files: the CAs of the system and no client certificate.
 pub(super) const SYSTEM_TRUST: ClientTlsFiles<'static> = ClientTlsFiles {
     ca: None,
-    cert: None,
-    key: None,
+    identity: None,
     names: ["--ca-file", "--client-cert", "--client-key"],
 };
 

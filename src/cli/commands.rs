@@ -108,8 +108,8 @@ fn daemon_address(
     let token = connection.token_file.as_deref().map(secrets::read_token).transpose()?.or(token);
     let trust = ClientTlsFiles {
         ca: connection.ca_file.as_deref(),
-        cert: connection.client_cert.as_deref(),
-        key: connection.client_key.as_deref(),
+        // The command line rejects one without the other.
+        identity: connection.client_cert.as_deref().zip(connection.client_key.as_deref()),
         ..SYSTEM_TRUST
     };
     let has_token = token.is_some();

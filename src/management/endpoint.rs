@@ -47,8 +47,8 @@ pub(super) fn endpoint_tls(
     }
     let trust = ClientTlsFiles {
         ca: settings.ca_file.as_deref(),
-        cert: settings.client_cert.as_deref(),
-        key: settings.client_key.as_deref(),
+        // The settings reject one without the other.
+        identity: settings.client_cert.as_deref().zip(settings.client_key.as_deref()),
         names: ["callback.ca_file", "callback.client_cert", "callback.client_key"],
     };
     client_config(&trust, policy)

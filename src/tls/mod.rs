@@ -11,6 +11,7 @@
 
 mod pem;
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,10 +33,9 @@ const CLIENT_CA_SETTING: &str = "server.tls.client_ca";
 pub struct ClientTlsFiles<'a> {
     /// The trusted authorities, instead of those of the system.
     pub ca: Option<&'a Path>,
-    /// The client certificate, sent if the server requests one.
-    pub cert: Option<&'a Path>,
-    /// The private key of the certificate.
-    pub key: Option<&'a Path>,
+    /// The client certificate and its private key. The certificate is sent if the server requests
+    /// one.
+    pub identity: Option<(&'a Path, &'a Path)>,
     /// The names of the three settings, for a fault.
     pub names: [&'static str; 3],
 }
@@ -107,8 +107,8 @@ pub fn client_config(
     let mut faults = Vec::new();
     let [ca_name, cert_name, key_name] = trust.names;
     let roots = SettingsError::gather(root_store(ca_name, trust.ca, policy), &mut faults);
-    let client_certificate = match (trust.cert, trust.key) {
-        (Some(cert), Some(key)) => {
+    let client_certificate = match trust.identity {
+        Some((cert, key)) => {
             let chain = SettingsError::gather(
                 read_certificates(cert_name, cert, FilePurpose::Public, policy),
                 &mut faults,
@@ -117,7 +117,7 @@ pub fn client_config(
                 SettingsError::gather(read_private_key(key_name, key, policy), &mut faults);
             chain.zip(secret).map(|pair| (cert, pair))
         }
-        _ => None,
+        None => None,
     };
     let Some(builder) = SettingsError::gather(client_builder(), &mut faults) else {
         return Err(SettingsError::new(faults));
@@ -155,10 +155,19 @@ fn root_store(
     // A system store may contain certificates that rustls rejects. The others are still used.
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
-        let message = "not set, and the system has no root certificates: install ca-certificates";
-        return Err(setting_fault(name, message));
+        return Err(setting_fault(name, no_roots_problem(&native.errors)));
     }
     Ok(roots)
+}
+
+/// Describes a system without usable root certificates. `errors` are those of their files.
+fn no_roots_problem(errors: &[impl Display]) -> String {
+    let problem = "not set, and the system has no root certificates";
+    match errors.first() {
+        // An operator repairs the first file first.
+        Some(error) => format!("{problem} that can be read: {error}"),
+        None => format!("{problem}: install ca-certificates"),
+    }
 }
 
 /// Reads all certificates of a file, at least one. `key` is the name of the setting with the path.
@@ -202,7 +211,26 @@ fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn setting_fault(key: &str, what: impl std::fmt::Display) -> SettingsError {
+fn setting_fault(key: &str, what: impl Display) -> SettingsError {
     let key = key.to_owned();
     SettingFault { key, value: None, problem: what.to_string(), allowed: None, origin: None }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn the_error_of_the_system_roots_is_named() {
+        let none: [io::Error; 0] = [];
+        assert!(no_roots_problem(&none).ends_with(": install ca-certificates"));
+        let denied = [io::Error::from_raw_os_error(13)];
+        let problem = no_roots_problem(&denied);
+        assert!(
+            problem.ends_with("that can be read: Permission denied (os error 13)"),
+            "{problem}"
+        );
+    }
 }

@@ -145,6 +145,10 @@ fn describe_label(label: &str, expected: Expected) -> Option<String> {
         ("CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST", PrivateKey) => {
             "it is a certificate request, and no private key"
         }
+        ("PKCS7" | "CMS" | "PKCS #7 SIGNED DATA", PrivateKey) => {
+            "it is PKCS#7, which contains certificates and no private key"
+        }
+        ("X509 CRL", PrivateKey) => "it is a list of revoked certificates, and no private key",
         ("PUBLIC KEY" | "RSA PUBLIC KEY", PrivateKey) => "it is a public key, and no private key",
         (label, Certificate) if label.ends_with("PRIVATE KEY") => {
             "it is a private key, and no certificate"
@@ -237,7 +241,10 @@ fn describe_binary(format: BinaryFormat, expected: Expected) -> String {
              -in FILE -out NEW-FILE"
         }
         (DerKey | DerEncryptedKey, Certificate) => "it is a private key in DER, and no certificate",
-        (DerCertificate | Pkcs7, PrivateKey) => "it is a certificate in DER, and no private key",
+        (DerCertificate, PrivateKey) => "it is a certificate in DER, and no private key",
+        (Pkcs7, PrivateKey) => {
+            "it is PKCS#7 in DER, which contains certificates and no private key"
+        }
     };
     text.to_owned()
 }
@@ -274,6 +281,14 @@ mod tests {
             (encrypted, PrivateKey, "is encrypted"),
             (pem("OPENSSH PRIVATE KEY"), PrivateKey, "ssh-keygen -p -m PKCS8"),
             (pem("CERTIFICATE"), PrivateKey, "a certificate, and no private key"),
+            (pem("PKCS7"), PrivateKey, "it is PKCS#7, which contains certificates"),
+            (pem("CMS"), PrivateKey, "it is PKCS#7, which contains certificates"),
+            (pem("X509 CRL"), PrivateKey, "revoked certificates, and no private key"),
+            (
+                b"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02".to_vec(),
+                PrivateKey,
+                "it is PKCS#7 in DER",
+            ),
             (b"\xff\xfe-\0-\0".to_vec(), Certificate, "iconv"),
             (b"-\0-\0".to_vec(), PrivateKey, "iconv"),
             (b"\xfe\xed\xfe\xed\0\0".to_vec(), PrivateKey, "Java key store"),
