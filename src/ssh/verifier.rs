@@ -11,14 +11,14 @@ use tracing::Instrument as _;
 
 use crate::common::IpAllowlist;
 use crate::model::{
-    Fault, HostEvidence, HostIdentity, HostKey, Reason, Secret, SshAddress, SshCredentials,
+    Fault, HostEvidence, HostIdentity, HostKey, Reason, SshAddress, SshCredentials,
     UnverifiedHost,
 };
 use crate::settings;
 
 use super::auth::method::AuthMethod;
 use super::auth::private_key;
-use super::auth::server_words::mask_password;
+use super::auth::server_words::quote_masked;
 use super::auth::{self, AuthMaterial};
 use super::deadline::{LoginDeadline, PhaseLimit};
 use super::host::local_keys::LocalHostKeys;
@@ -254,9 +254,9 @@ impl Verifier {
                 local_keys.as_ref(),
                 &login.evidence,
                 deadline.at(),
+                |text| quote_masked(text, material.password),
             );
             let (host_identity, proof_duration) = time_phase(LoginPhase::Proof, proving).await?;
-            let host_identity = without_password(host_identity, material.password);
             let phases = PhaseDurations {
                 resolve,
                 connect: reached.connect,
@@ -326,6 +326,7 @@ impl Verifier {
         local_keys: Option<&LocalHostKeys>,
         evidence: &EvidenceScope,
         deadline: Instant,
+        quote: impl Fn(&str) -> String,
     ) -> Result<HostIdentity, Fault> {
         match (local_keys, evidence) {
             (None, _) => Ok(HostIdentity::NotChecked),
@@ -337,6 +338,7 @@ impl Verifier {
                     &self.inner.local_host,
                     marker.as_ref(),
                     deadline,
+                    quote,
                 )
                 .await
             }
@@ -364,17 +366,6 @@ impl Verifier {
         let key_permits = &self.inner.key_permits;
         let parsing = private_key::open_key(text, passphrase.as_ref(), key_permits, deadline);
         Ok(Some(time_phase(LoginPhase::Key, parsing).await?.0))
-    }
-}
-
-/// Masks the password in the words of the server, which may repeat it.
-fn without_password(identity: HostIdentity, password: Option<&Secret>) -> HostIdentity {
-    match identity {
-        HostIdentity::Unverified(UnverifiedHost { obstacle, details }) => {
-            let details = mask_password(&details, password);
-            HostIdentity::Unverified(UnverifiedHost { obstacle, details })
-        }
-        identity => identity,
     }
 }
 

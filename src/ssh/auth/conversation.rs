@@ -63,7 +63,7 @@ pub(super) async fn try_keyboard_interactive(
                     other_prompts,
                     answered_prompt.as_deref(),
                 );
-                let fault = unanswerable_fault(material.username, reason, &words.told());
+                let fault = unanswerable_fault(material.username, reason, &words.joined_texts());
                 let fault = fault.with_detail("asked", prompt_texts);
                 return Err(after_password(fault, answered_prompt.is_some()));
             }
@@ -126,8 +126,8 @@ fn is_same_prompt(prompt: &str, answered: &str) -> bool {
     prompt == answered || (!words.is_empty() && words == answered_words)
 }
 
-fn unanswerable_fault(username: &str, reason: UnanswerablePrompts, told: &str) -> Fault {
-    let quoted = if told.is_empty() { String::new() } else { format!(": \"{told}\"") };
+fn unanswerable_fault(username: &str, reason: UnanswerablePrompts, texts: &str) -> Fault {
+    let quoted = if texts.is_empty() { String::new() } else { format!(": \"{texts}\"") };
     match reason {
         UnanswerablePrompts::WrongPassword => Fault::new(
             Reason::CredentialsRefused,

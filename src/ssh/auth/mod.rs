@@ -68,7 +68,7 @@ pub(super) async fn log_in(
         Ok(Ok(MethodsEnd::Accepted(method))) => return Ok(progress.into_accepted(method)),
         Ok(Ok(MethodsEnd::NoneLeft { no_signature })) => {
             record_last_words(&session.transcript, &mut words).await;
-            let fault = rejection_fault(material.username, &progress, &words.told());
+            let fault = rejection_fault(material.username, &progress, &words.joined_texts());
             no_signature.filter(|_| fault.reason() == Reason::MethodNotOffered).unwrap_or(fault)
         }
         Ok(Err(fault)) => fault,
@@ -166,7 +166,7 @@ async fn record_last_words(transcript: &PeerTranscript, words: &mut ServerWords<
     }
 }
 
-fn rejection_fault(username: &str, progress: &AuthProgress, told: &str) -> Fault {
+fn rejection_fault(username: &str, progress: &AuthProgress, texts: &str) -> Fault {
     let offered = progress.offered_methods().join(", ");
     let reason = progress.failure_reason();
     let details = match reason {
@@ -178,8 +178,8 @@ fn rejection_fault(username: &str, progress: &AuthProgress, told: &str) -> Fault
         Reason::MethodNotOffered => {
             format!("the server accepts only {offered} from {username}")
         }
-        _ if told.is_empty() => format!("the server rejected the login of {username}"),
-        _ => format!("the server rejected the login of {username}: \"{told}\""),
+        _ if texts.is_empty() => format!("the server rejected the login of {username}"),
+        _ => format!("the server rejected the login of {username}: \"{texts}\""),
     };
     Fault::new(reason, details)
 }

@@ -27,25 +27,25 @@ const MIN_PARTIAL_BYTES: usize = 3;
 pub(super) struct ServerWords<'a> {
     password: Option<&'a Secret>,
     /// The last texts, at most [`MAX_QUOTED`] characters together.
-    told: VecDeque<String>,
+    texts: VecDeque<String>,
     asked: VecDeque<String>,
 }
 
 impl<'a> ServerWords<'a> {
     pub(super) fn new(password: Option<&'a Secret>) -> Self {
-        Self { password, told: VecDeque::new(), asked: VecDeque::new() }
+        Self { password, texts: VecDeque::new(), asked: VecDeque::new() }
     }
 
     /// Returns the text as one line that is safe to display.
     pub(super) fn quote(&self, text: &str) -> String {
-        sanitize_message(&mask_password(text, self.password), MAX_QUOTED)
+        quote_masked(text, self.password)
     }
 
     /// Returns the last of several texts as one line.
     pub(super) fn quote_all(&self, texts: &[String]) -> String {
         let mut words = Self::new(self.password);
         words.record_texts(texts);
-        words.told()
+        words.joined_texts()
     }
 
     /// Records several texts.
@@ -59,13 +59,13 @@ impl<'a> ServerWords<'a> {
     /// ones are dropped.
     pub(super) fn record_text(&mut self, text: &str) -> String {
         let text = self.quote(text);
-        if !text.is_empty() && self.told.back() != Some(&text) {
-            self.told.push_back(text.clone());
-            let length = |told: &VecDeque<String>| -> usize {
-                told.iter().map(|text| text.chars().count() + 1).sum()
+        if !text.is_empty() && self.texts.back() != Some(&text) {
+            self.texts.push_back(text.clone());
+            let length = |texts: &VecDeque<String>| -> usize {
+                texts.iter().map(|text| text.chars().count() + 1).sum()
             };
-            while self.told.len() > 1 && length(&self.told) > MAX_QUOTED {
-                self.told.pop_front();
+            while self.texts.len() > 1 && length(&self.texts) > MAX_QUOTED {
+                self.texts.pop_front();
             }
         }
         text
@@ -89,14 +89,14 @@ impl<'a> ServerWords<'a> {
     }
 
     /// Returns the texts in order, as one line.
-    pub(super) fn told(&self) -> String {
-        self.told.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+    pub(super) fn joined_texts(&self) -> String {
+        self.texts.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// Adds the words to a fault as the facts `told` and `asked`.
     pub(super) fn add_to(&self, fault: Fault) -> Fault {
-        let told = self.told();
-        let fault = if told.is_empty() { fault } else { fault.default_fact("told", told) };
+        let texts = self.joined_texts();
+        let fault = if texts.is_empty() { fault } else { fault.default_fact("told", texts) };
         if self.asked.is_empty() {
             return fault;
         }
@@ -104,9 +104,15 @@ impl<'a> ServerWords<'a> {
     }
 }
 
+/// Returns a text of the server as one line that is safe to display. The password is masked before
+/// the text is cut, because a part of it would not be recognized.
+pub(in crate::ssh) fn quote_masked(text: &str, password: Option<&Secret>) -> String {
+    sanitize_message(&mask_password(text, password), MAX_QUOTED)
+}
+
 /// Returns the text as one line without the password. The password is also masked if only
 /// characters that are not displayed interrupt it, and if the text ends within it.
-pub(in crate::ssh) fn mask_password(text: &str, password: Option<&Secret>) -> String {
+fn mask_password(text: &str, password: Option<&Secret>) -> String {
     let line = |text: &str| sanitize_message(text, text.len());
     let Some(password) = password.map(Secret::expose_secret) else { return line(text) };
     let mut masked = text.to_owned();
@@ -119,13 +125,14 @@ pub(in crate::ssh) fn mask_password(text: &str, password: Option<&Secret>) -> St
 }
 
 /// Masks the end of a text if it is the start of the password. A peer's text may have been cut off
-/// there.
+/// there, also within a character.
 fn mask_partial_end(text: String, password: &str) -> String {
     let starts = password.char_indices().map(|(end, _)| end).rev();
+    let complete = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
     let partial = starts
         .filter(|&length| length >= MIN_PARTIAL_BYTES)
         .filter_map(|length| password.get(..length))
-        .find_map(|start| text.strip_suffix(start));
+        .find_map(|start| complete.strip_suffix(start));
     match partial {
         Some(rest) => format!("{rest}{MASK}"),
         None => text,
@@ -145,6 +152,8 @@ mod tests {
             ("falsch: hun\u{200b}ter2\r\nGeh\u{202e}eim!", "falsch: ***!"),
             ("abgeschnitten: hunter2  Gehe", "abgeschnitten: ***"),
             ("abgeschnitten: hunte", "abgeschnitten: ***"),
+            ("abgeschnitten: hunter2  Geh\u{fffd}", "abgeschnitten: ***"),
+            ("nah\u{fffd}", "nah\u{fffd}"),
             ("nah", "nah"),
             ("", ""),
         ] {
@@ -162,14 +171,14 @@ mod tests {
     fn the_last_words_stay_and_the_password_does_not() {
         let password = Secret::new("hunter2 \u{e4}".into());
         let mut words = ServerWords::new(Some(&password));
-        assert_eq!(words.told(), "");
+        assert_eq!(words.joined_texts(), "");
         words.record_text(&"legal notice ".repeat(99));
         words.record_text("hunter2 \u{e4} ist falsch\r\n");
-        assert_eq!(words.told(), "*** ist falsch");
+        assert_eq!(words.joined_texts(), "*** ist falsch");
         words.record_text("Konto gesperrt");
         words.record_text("Konto gesperrt");
         words.record_text("  ");
-        assert_eq!(words.told(), "*** ist falsch Konto gesperrt");
+        assert_eq!(words.joined_texts(), "*** ist falsch Konto gesperrt");
         assert_eq!(
             words.record_prompts(&[prompt("Code f\u{fc}r hunter2 \u{e4}:")]),
             ["Code f\u{fc}r ***:"]
@@ -191,9 +200,9 @@ mod tests {
     fn the_lines_before_a_prompt_are_a_message() {
         let mut words = ServerWords::new(None);
         words.record_prompts(&[prompt("Konto gesperrt\r\nnoch 10 Minuten\nKennwort: ")]);
-        assert_eq!(words.told(), "Konto gesperrt noch 10 Minuten");
+        assert_eq!(words.joined_texts(), "Konto gesperrt noch 10 Minuten");
         words.record_prompts(&[prompt("Password: \n")]);
-        assert_eq!(words.told(), "Konto gesperrt noch 10 Minuten");
+        assert_eq!(words.joined_texts(), "Konto gesperrt noch 10 Minuten");
     }
 
     #[test]
@@ -206,7 +215,10 @@ mod tests {
         let fault = words.add_to(Fault::new(Reason::CredentialsRefused, "x"));
         let crate::model::Fact::List(asked) = &fault.facts()["asked"] else { panic!("no list") };
         assert_eq!(asked.len(), MAX_PROMPTS);
-        assert!(words.told().starts_with("round 999") && words.told().len() <= MAX_QUOTED);
+        assert!(
+            words.joined_texts().starts_with("round 999")
+                && words.joined_texts().len() <= MAX_QUOTED
+        );
         assert!(asked.iter().all(|text| text.len() <= MAX_QUOTED + 3));
     }
 }

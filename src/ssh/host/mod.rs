@@ -70,7 +70,7 @@ impl LocalHost {
 }
 
 /// Collects the proof within [`PROOF_TIMEOUT`], then reads the marker within [`MARKER_TIMEOUT`].
-/// Ends by `deadline`.
+/// Ends by `deadline`. `quote` makes a text of the server safe to display.
 ///
 /// # Errors
 /// Returns `different_host` with the facts `evidence`, `ours` and `theirs`.
@@ -81,6 +81,7 @@ pub(crate) async fn verify_same_host(
     local_host: &LocalHost,
     marker: Option<&MarkerLocation>,
     deadline: Instant,
+    quote: impl Fn(&str) -> String,
 ) -> Result<HostIdentity, Fault> {
     if local_keys.contains(key) {
         return Ok(HostIdentity::verified_by(HostEvidence::HostKey));
@@ -94,11 +95,11 @@ pub(crate) async fn verify_same_host(
         {
             Ok(Ok(result)) => result,
             Ok(Err(SftpUnavailable::Lost)) => {
-                let end = session.describe_end().await;
+                let end = session.describe_end(quote).await;
                 return Ok(HostIdentity::Unverified(lost_session(end.as_deref())));
             }
             Ok(Err(unavailable)) => {
-                return Ok(HostIdentity::Unverified(classify_obstacle(&unavailable)));
+                return Ok(HostIdentity::Unverified(classify_obstacle(&unavailable, quote)));
             }
             Err(_) => {
                 let details =
@@ -241,11 +242,15 @@ pub(crate) fn marker_id(text: &str) -> Option<String> {
     marker.id.parse::<MarkerId>().ok().map(|id| id.to_string())
 }
 
-/// Classifies the obstacle to SFTP by the output of the program. nologin(8) prints a fixed sentence
+/// Classifies the obstacle to SFTP by the output of the program. `quote` makes the output safe to
+/// display. nologin(8) prints a fixed sentence
 /// unless `/etc/nologin.txt` contains another. sshd also has a sentence for a password that must be
 /// changed, but does not send it to the client of a subsystem (`do_exec_no_pty` in OpenSSH's
 /// session.c).
-fn classify_obstacle(unavailable: &SftpUnavailable) -> UnverifiedHost {
+fn classify_obstacle(
+    unavailable: &SftpUnavailable,
+    quote: impl Fn(&str) -> String,
+) -> UnverifiedHost {
     let obstacle_with = |obstacle, details: &str| (obstacle, details.to_owned());
     let (obstacle, details) = match unavailable {
         SftpUnavailable::NoSession => {
@@ -258,7 +263,7 @@ fn classify_obstacle(unavailable: &SftpUnavailable) -> UnverifiedHost {
         SftpUnavailable::Program { output, exit_status } => {
             let exit_status =
                 exit_status.map_or_else(String::new, |status| format!(" (exit status {status})"));
-            if output.is_empty() {
+            if output.trim().is_empty() {
                 let details =
                     "the program that the server started instead of SFTP ended without output";
                 let why = "a forced command, or a password that must be changed first";
@@ -266,11 +271,14 @@ fn classify_obstacle(unavailable: &SftpUnavailable) -> UnverifiedHost {
             } else if output.contains("account is currently not available") {
                 (
                     Obstacle::Nologin,
-                    format!("the user's shell permits no login: \"{output}\"{exit_status}"),
+                    format!(
+                        "the user's shell permits no login: \"{}\"{exit_status}",
+                        quote(output)
+                    ),
                 )
             } else {
                 let details = "another program answered instead of SFTP";
-                (Obstacle::OtherProgram, format!("{details}: \"{output}\"{exit_status}"))
+                (Obstacle::OtherProgram, format!("{details}: \"{}\"{exit_status}", quote(output)))
             }
         }
     };
@@ -364,9 +372,13 @@ mod tests {
             (program("Welcome"), Obstacle::OtherProgram),
             (program(""), Obstacle::NoOutput),
         ] {
-            assert_eq!(classify_obstacle(&unavailable).obstacle, obstacle, "{unavailable:?}");
+            assert_eq!(
+                classify_obstacle(&unavailable, str::to_owned).obstacle,
+                obstacle,
+                "{unavailable:?}"
+            );
         }
-        let details = classify_obstacle(&program("Welcome")).details;
+        let details = classify_obstacle(&program("Welcome"), str::to_owned).details;
         assert!(details.ends_with(": \"Welcome\" (exit status 1)"), "{details}");
     }
 }

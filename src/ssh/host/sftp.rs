@@ -15,7 +15,6 @@ use russh::{Channel, ChannelMsg};
 use russh_sftp::protocol::{FileAttributes, Init, Open, OpenFlags, Packet, Read, StatusCode};
 use tokio::time::timeout;
 
-use crate::common::{MAX_QUOTED, sanitize_line};
 use crate::ssh::session::SshSession;
 
 /// Maximum number of bytes read of a file: the maximum of a marker, and more than any boot id has.
@@ -46,7 +45,8 @@ pub(super) enum SftpUnavailable {
     NoSession,
     /// The server does not have the SFTP subsystem.
     NoSubsystem,
-    /// A program that does not speak SFTP: its output as printable text, and its exit status.
+    /// A program that does not speak SFTP: the start of its output, and its exit status. The output
+    /// may repeat a password.
     Program { output: String, exit_status: Option<u32> },
     /// The connection is lost, or the SFTP session ended or broke the protocol after its start.
     Lost,
@@ -239,7 +239,8 @@ impl SftpClient {
             // An SFTP server had answered, so its end says nothing about the account.
             return SftpUnavailable::Lost;
         }
-        SftpUnavailable::Program { output: sanitize_line(&self.output, MAX_QUOTED), exit_status }
+        let output = String::from_utf8_lossy(&self.output).into_owned();
+        SftpUnavailable::Program { output, exit_status }
     }
 }
 

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn users_without_an_answer_share_one_permit_and_delay_nobody_else() {
+    fn users_without_an_answer_share_one_permit_and_delay_no_other_user() {
         let mut queue = ServerQueue::default();
         for (number, user) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
             queue.push(number, Monitor, user);

@@ -160,13 +160,12 @@ pub(super) fn is_text_not_utf8(error: &Error) -> bool {
     matches!(error, Error::SshEncoding(ssh_encoding::Error::CharacterEncoding) | Error::Utf8(_))
 }
 
-/// Describes the end of a session. A text of the server is shortened and printable, but may repeat
-/// a password.
-pub(super) fn describe_end(end: &SessionEnd) -> String {
+/// Describes the end of a session. `quote` makes a text of the server safe to display.
+pub(super) fn describe_end(end: &SessionEnd, quote: impl Fn(&str) -> String) -> String {
     match end {
         SessionEnd::Disconnected { code, message } => {
             let (number, name) = disconnect_code(code);
-            let message = sanitize_message(message, MAX_QUOTED);
+            let message = quote(message);
             format!("the server disconnected with code {number} ({name}): \"{message}\"")
         }
         SessionEnd::Failed(how) => how.clone(),

@@ -25,8 +25,10 @@ const OPENSSH_IDENTIFICATION: &str = "SSH-2.0-OpenSSH";
 /// to the last permitted login (`send_msg_userauth_failure` in svr-auth.c).
 const DROPBEAR_IDENTIFICATION: &str = "SSH-2.0-dropbear";
 
+/// Remedy for a user whom the account rules of the server refuse.
 const ACCOUNT_REMEDY: &str = "check the log of sshd: the rules for accounts on the server (PAM, an expired account, /run/nologin) \
      refuse the user, even if the credentials are right";
+
 /// Returns the fault for a session that ended during the login. `banners` are the banners of the
 /// peer, and `quote` makes another text of it safe to display. Returns `None` if the end was the
 /// rejection of the last method.

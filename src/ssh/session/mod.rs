@@ -135,10 +135,10 @@ impl SshSession {
     }
 
     /// Returns the description of the end of the session in the words of the server, or `None` if
-    /// it does not end within [`END_TIMEOUT`].
-    pub(crate) async fn describe_end(&self) -> Option<String> {
+    /// it does not end within [`END_TIMEOUT`]. `quote` makes these words safe to display.
+    pub(crate) async fn describe_end(&self, quote: impl Fn(&str) -> String) -> Option<String> {
         let _ = timeout(END_TIMEOUT, self.transcript.wait_end()).await;
-        self.transcript.session_end().map(classify::describe_end)
+        self.transcript.session_end().map(|end| classify::describe_end(end, quote))
     }
 
     /// Prevents the disconnect of a session whose server has not replied yet. The server would not

@@ -110,7 +110,7 @@ async fn every_banner_is_shown_also_in_parts_and_after_the_rejection() {
 }
 
 #[tokio::test]
-async fn a_disconnect_in_each_phase_is_told_with_its_code() {
+async fn a_disconnect_in_each_phase_is_reported_with_its_code() {
     use Reason::{ConnectionLost, CredentialsRefused, Throttled};
     for (moment, code, reason, remedy) in [
         (Moment::KeyExchange, 1, ConnectionLost, "permit the address of this node"),

@@ -4,6 +4,7 @@
 use std::fs::read_to_string;
 use std::time::Duration;
 
+use imagestore_agent::common::MAX_QUOTED;
 use imagestore_agent::model::{
     HostEvidence, HostIdentity, MarkerId, Obstacle, Reason, RemoteMarker, SshCredentials,
 };
@@ -67,7 +68,7 @@ async fn an_sftp_session_that_ends_or_answers_wrongly_proves_nothing() {
             Packet::Read(read) if read.offset > 0 => vec![Action::Disconnects],
             other => one_file(other, b"0f3c8a52-94d6"),
         }),
-        ("opens a file that nobody asked for", |packet| match packet {
+        ("opens a file that was not requested", |packet| match packet {
             Packet::Open(open) => {
                 vec![Action::Sends(Handle { id: open.id + 1, handle: "h".into() }.into())]
             }
@@ -91,7 +92,7 @@ async fn an_sftp_session_that_ends_or_answers_wrongly_proves_nothing() {
             other => honest(other),
         }),
         ("announces a packet of 4 GiB", |packet| match packet {
-            Packet::Open(_) => vec![Action::SendsRaw(&[0xff; 64])],
+            Packet::Open(_) => vec![Action::SendsRaw(vec![0xff; 64])],
             other => honest(other),
         }),
         ("greets again in the place of an answer", |packet| match packet {
@@ -140,11 +141,29 @@ async fn what_is_no_boot_id_is_none() {
 #[tokio::test]
 async fn a_program_that_prints_in_the_place_of_sftp_is_quoted_in_its_first_words() {
     let endless: PacketScript =
-        |_| (0..2_000).map(|_| Action::SendsRaw(b"\x1b[2Jbuy now! ")).collect();
+        |_| (0..2_000).map(|_| Action::SendsRaw(b"\x1b[2Jbuy now! ".to_vec())).collect();
     let (obstacle, details) = hindrance(endless).await;
     assert_eq!(obstacle, Obstacle::OtherProgram);
     assert!(details.contains("buy now!"), "{details}");
     assert!(details.len() < 1_000 && !details.contains('\x1b'), "{details}");
+}
+
+/// A text with a password that no quotation of [`MAX_QUOTED`] characters holds completely.
+fn text_with_cut_password() -> String {
+    format!("{}hunter2 and more", "x".repeat(MAX_QUOTED - 4))
+}
+
+#[tokio::test]
+async fn a_password_at_the_end_of_a_quotation_is_masked() {
+    let prints: PacketScript = |_| vec![Action::SendsRaw(text_with_cut_password().into_bytes())];
+    let disconnects: PacketScript = |_| vec![Action::DisconnectsWith(text_with_cut_password())];
+    for (role, obstacle) in
+        [(prints, Obstacle::OtherProgram), (disconnects, Obstacle::ConnectionLost)]
+    {
+        let (found, details) = hindrance(role).await;
+        assert_eq!(found, obstacle, "{details}");
+        assert!(details.contains("xx***") && !details.contains("hunt"), "{details}");
+    }
 }
 
 #[tokio::test]

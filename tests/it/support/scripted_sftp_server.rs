@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use russh::keys::decode_secret_key;
 use russh::server::{Auth, Config, Handler, Msg, Session};
-use russh::{Channel, ChannelId, Error};
+use russh::{Channel, ChannelId, Disconnect, Error};
 use russh_sftp::protocol::{Data, Handle, Packet, Status, StatusCode, Version};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -20,9 +20,11 @@ use super::sshd::KeyPair;
 pub(crate) enum Action {
     Sends(Packet),
     /// Sends bytes that need not be a packet.
-    SendsRaw(&'static [u8]),
+    SendsRaw(Vec<u8>),
     ClosesChannel,
     Disconnects,
+    /// Disconnects with this message.
+    DisconnectsWith(String),
 }
 
 /// Answers each packet of the client.
@@ -152,6 +154,9 @@ impl Handler for SftpHandler {
                     }
                     Action::SendsRaw(bytes) => session.data(channel, bytes)?,
                     Action::ClosesChannel => session.close(channel)?,
+                    Action::DisconnectsWith(message) => {
+                        session.disconnect(Disconnect::ByApplication, &message, "")?
+                    }
                     Action::Disconnects => return Err(Error::Disconnect),
                 }
             }
