@@ -19,6 +19,7 @@
 
 mod auth;
 mod deadline;
+mod encoding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod host;

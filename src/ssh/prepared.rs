@@ -44,5 +44,7 @@ pub(super) struct ReadyLogin {
     pub(super) addresses: Vec<SocketAddr>,
     /// Time that the name lookup took.
     pub(super) resolve: Duration,
+    /// Time that opening the private key took. The name lookup may have run at the same time.
+    pub(super) key_opening: Duration,
     pub(super) permit: ServerPermit,
 }

@@ -11,8 +11,7 @@ use tracing::Instrument as _;
 
 use crate::common::IpAllowlist;
 use crate::model::{
-    Fault, HostEvidence, HostIdentity, HostKey, Reason, SshAddress, SshCredentials,
-    UnverifiedHost,
+    Fault, HostEvidence, HostIdentity, HostKey, Reason, SshAddress, SshCredentials, UnverifiedHost,
 };
 use crate::settings;
 
@@ -155,12 +154,10 @@ impl Verifier {
         let own = (settings.resolve_timeout, "ssh.resolve_timeout");
         let limit = deadline.limit_phase(own, now, deadline.waited(now, Duration::ZERO));
         let resolving = resolve::resolve_address(&login.address, allowed_targets, limit.until());
-        let (key, resolved) = tokio::join!(
-            self.open_key(login, deadline),
-            limit_phase(LoginPhase::Resolve, limit, resolving)
-        );
-        // An unusable key needs no server to be rejected.
-        let (key, (ResolvedServer { addresses, is_this_host }, resolve)) = (key?, resolved?);
+        let resolving = limit_phase(LoginPhase::Resolve, limit, resolving);
+        let (key, resolved) = join_needs(self.open_key(login, deadline), resolving).await?;
+        let (key, key_opening) = key.unzip();
+        let (ResolvedServer { addresses, is_this_host }, resolve) = resolved;
         let first = addresses.first().map(|address| address.ip().to_canonical());
         let server = LoginServer {
             other_host: first.filter(|_| !is_this_host),
@@ -168,7 +165,8 @@ impl Verifier {
         };
         let permit =
             login_limiter.acquire(&addresses, class, &login.username, deadline.at()).await?;
-        Ok(ReadyLogin { key, server, addresses, resolve, permit })
+        let key_opening = key_opening.unwrap_or_default();
+        Ok(ReadyLogin { key, server, addresses, resolve, key_opening, permit })
     }
 
     /// Logs in and returns the evidence of the server. Ends by `deadline`. The disconnect is sent
@@ -218,8 +216,9 @@ impl Verifier {
         ready: ReadyLogin,
         deadline: LoginDeadline,
     ) -> Result<VerifiedLogin, Fault> {
-        let ReadyLogin { key, addresses, resolve, permit, .. } = ready;
-        let waited = deadline.waited(Instant::now(), resolve);
+        let ReadyLogin { key, addresses, resolve, key_opening, permit, .. } = ready;
+        // The key and the addresses are acquired at the same time.
+        let waited = deadline.waited(Instant::now(), resolve.max(key_opening));
         let limit = |own| deadline.limit_phase(own, Instant::now(), waited);
         let (mut session, reached) = match self.connect(login, &addresses, limit).await {
             Ok(connected) => connected,
@@ -351,12 +350,13 @@ impl Verifier {
         }
     }
 
-    /// Opens the private key of the login, if there is one.
+    /// Opens the private key of the login, if there is one. Returns it with the time that this
+    /// took.
     async fn open_key(
         &self,
         login: &LoginRequest,
         deadline: LoginDeadline,
-    ) -> Result<Option<Arc<PrivateKey>>, Fault> {
+    ) -> Result<Option<(Arc<PrivateKey>, Duration)>, Fault> {
         let SshCredentials { private_key, passphrase, .. } = &login.credentials;
         if login.credentials.is_empty() {
             let details = "the store has neither a password nor a private key";
@@ -367,6 +367,16 @@ impl Verifier {
         let parsing = private_key::open_key(text, passphrase.as_ref(), key_permits, deadline);
         Ok(Some(time_phase(LoginPhase::Key, parsing).await?.0))
     }
+}
+
+/// Waits for the key of a login and for its addresses. A fault of the key is returned at once, and
+/// in place of one of the addresses: an unusable key needs no server to be rejected.
+async fn join_needs<K, A>(
+    opening: impl Future<Output = Result<K, Fault>>,
+    resolving: impl Future<Output = Result<A, Fault>>,
+) -> Result<(K, A), Fault> {
+    let (key, resolved) = tokio::try_join!(opening, async { Ok(resolving.await) })?;
+    Ok((key, resolved?))
 }
 
 /// A server whose host key was accepted.
@@ -384,4 +394,29 @@ fn at_server(fault: Fault, login: &LoginRequest) -> Fault {
     fault
         .with_detail("host", login.address.hostname.as_str())
         .with_detail("port", login.address.port.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    async fn answered_later<T>(answer: T) -> T {
+        tokio::task::yield_now().await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_unusable_key_waits_for_no_name_service_and_precedes_its_fault() {
+        let unusable = || Err::<(), _>(Fault::new(Reason::KeyUnusable, "damaged"));
+        let unknown = || Err::<(), _>(Fault::new(Reason::NameNotFound, "no such name"));
+        let fault = join_needs(answered_later(unusable()), pending::<Result<(), Fault>>()).await;
+        assert_eq!(fault.unwrap_err().reason(), Reason::KeyUnusable);
+        let fault = join_needs(answered_later(unusable()), ready(unknown())).await;
+        assert_eq!(fault.unwrap_err().reason(), Reason::KeyUnusable);
+        let fault = join_needs(answered_later(Ok(())), ready(unknown())).await;
+        assert_eq!(fault.unwrap_err().reason(), Reason::NameNotFound);
+        assert_eq!(join_needs(ready(Ok(1)), answered_later(Ok(2))).await, Ok((1, 2)));
+    }
 }

@@ -4,6 +4,7 @@
 use crate::model::{Fault, Reason};
 
 use super::key_format::KdfCostExceeded;
+use crate::ssh::encoding::{MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS};
 
 /// Command that rewrites a key in the OpenSSH format with a supported cipher.
 const REWRITE_COMMAND: &str = "ssh-keygen -p -f KEY";
@@ -11,9 +12,7 @@ const REWRITE_COMMAND: &str = "ssh-keygen -p -f KEY";
 const REWRITE_PKCS8_COMMAND: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc -in KEY -out NEWKEY";
 
 /// Minimum size of an RSA key. OpenSSH accepts no smaller one.
-pub(super) const MIN_RSA_KEY_BITS: usize = 1024;
-/// Maximum size of an RSA key: the limit of the `rsa` crate.
-pub(super) const MAX_RSA_KEY_BITS: usize = 8192;
+pub(super) const MIN_RSA_BITS: usize = 1024;
 
 /// Reason why a text is unusable as a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,9 +47,10 @@ pub(crate) enum KeyError {
     UnsupportedType(String),
     #[error(
         "the RSA key is not supported by this daemon: it uses RSA keys of {} to {} bits with two \
-         primes and a public exponent of at most 33 bits",
-        MIN_RSA_KEY_BITS,
-        MAX_RSA_KEY_BITS
+         primes and a public exponent of at most {} bits",
+        MIN_RSA_BITS,
+        MAX_RSA_BITS,
+        MAX_RSA_EXPONENT_BITS
     )]
     UnsupportedRsa,
     #[error("the private key is encrypted with {0}, which this daemon does not support")]

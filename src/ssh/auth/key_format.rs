@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::common::sanitize_line;
 
-use super::key_error::{KeyError, MAX_RSA_KEY_BITS, MIN_RSA_KEY_BITS};
+use super::key_error::{KeyError, MIN_RSA_BITS};
+use crate::ssh::encoding::{MAX_RSA_BITS, bit_length, read_string};
 
 /// Maximum length in bytes of a name of a cipher or of a type in a fault.
 const MAX_NAME_BYTES: usize = 64;
@@ -187,7 +188,7 @@ impl EncodedKey {
     pub(super) fn is_unsupported_rsa(&self) -> bool {
         let bytes = self.decode_base64();
         bytes.and_then(|bytes| pkcs1_version_and_bits(&bytes)).is_some_and(|(version, bits)| {
-            version != 0 || !(MIN_RSA_KEY_BITS..=MAX_RSA_KEY_BITS).contains(&bits)
+            version != 0 || !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits)
         })
     }
 
@@ -274,15 +275,6 @@ fn openssh_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((cipher, read_string(&mut public_key)?))
 }
 
-/// Reads a length and as many bytes.
-fn read_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let string = rest.get(..length)?;
-    *bytes = rest.get(length..)?;
-    Some(string)
-}
-
 /// Checks the encryption of a PKCS#8 key. One that the parser of keys does not know makes it fail
 /// like a damaged key.
 fn check_pkcs8_encryption(bytes: &[u8]) -> Result<(), KeyError> {
@@ -326,14 +318,7 @@ fn pkcs1_version_and_bits(bytes: &[u8]) -> Option<(u8, usize)> {
         Ok::<_, pkcs8::der::Error>((version, modulus))
     });
     let (version, modulus) = numbers.ok()?;
-    Some((version, bit_length(modulus.as_bytes())))
-}
-
-/// Returns the number of bits of a number without leading zeros.
-pub(super) fn bit_length(digits: &[u8]) -> usize {
-    let digits = digits.iter().skip_while(|&&digit| digit == 0).copied().collect::<Vec<_>>();
-    let unused = digits.first().map_or(0, |digit| digit.leading_zeros());
-    (digits.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or(0))
+    Some((version, bit_length(modulus.as_bytes()).unwrap_or(0)))
 }
 
 /// Returns the first element of a sequence.

@@ -11,9 +11,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::{BlockingError, run_blocking};
 use crate::model::{Fault, Reason, Secret};
 
-use super::key_error::{KeyError, MAX_RSA_KEY_BITS, MIN_RSA_KEY_BITS, unrecognized_text};
-use super::key_format::{EncodedKey, KeyFormat, bit_length, oid_name};
+use super::key_error::{KeyError, MIN_RSA_BITS, unrecognized_text};
+use super::key_format::{EncodedKey, KeyFormat, oid_name};
 use crate::ssh::deadline::{LoginDeadline, is_wait};
+use crate::ssh::encoding::{MAX_RSA_BITS, bit_length};
 
 /// Maximum number of keys that are opened at the same time. An unencrypted key takes less than a
 /// millisecond. Encrypted keys keep at most this number of threads busy.
@@ -25,6 +26,8 @@ pub(crate) const MAX_CONCURRENT_KEY_OPENINGS: usize = 4;
 /// A limit is checked first. The work runs on the runtime's blocking pool. Work that still runs at
 /// the deadline is left to finish there, and it keeps its permit of `permits` until then.
 ///
+/// Returns the key, and the time that the work took without the wait for a permit and a thread.
+///
 /// # Errors
 /// Returns `key_unusable` for an unusable key, and `agent_busy` if no permit or no thread was free
 /// by the deadline, or if a wait for them left too little time to open the key.
@@ -33,7 +36,7 @@ pub(crate) async fn open_key(
     passphrase: Option<&Secret>,
     permits: &Arc<Semaphore>,
     deadline: LoginDeadline,
-) -> Result<Arc<PrivateKey>, Fault> {
+) -> Result<(Arc<PrivateKey>, Duration), Fault> {
     let until = deadline.at();
     let Ok(Ok(permit)) = timeout_at(until, Arc::clone(permits).acquire_owned()).await else {
         let details = "too many private keys are being opened";
@@ -45,10 +48,11 @@ pub(crate) async fn open_key(
     // bcrypt takes a tenth of a second or more, and no other task should wait for it.
     let parsing = run_blocking(until, move || {
         let _permit = permit;
-        read_key(&text, passphrase.as_ref())
+        let start = Instant::now();
+        read_key(&text, passphrase.as_ref()).map(|key| (key, start.elapsed()))
     });
     match parsing.await {
-        Ok(Ok(key)) => Ok(Arc::new(key)),
+        Ok(Ok((key, duration))) => Ok((Arc::new(key), duration)),
         Ok(Err(error)) => Err(error.into_fault()),
         // The key made the parser panic.
         Err(BlockingError::Panicked) => Err(KeyError::Damaged.into_fault()),
@@ -106,8 +110,7 @@ fn open_encoded_key(
 
 fn has_supported_size(key: &PrivateKey) -> bool {
     let modulus = key.public_key().key_data().rsa().map(|rsa| rsa.n().as_bytes());
-    modulus
-        .is_some_and(|modulus| (MIN_RSA_KEY_BITS..=MAX_RSA_KEY_BITS).contains(&bit_length(modulus)))
+    modulus.and_then(bit_length).is_some_and(|bits| (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits))
 }
 
 fn decode_error(error: &Error, encoded_key: &EncodedKey) -> KeyError {

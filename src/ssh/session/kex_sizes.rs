@@ -7,17 +7,11 @@ use std::ops::RangeInclusive;
 use russh::Error;
 
 use crate::model::{Fault, Reason};
+use crate::ssh::encoding::{MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, bit_length, read_string};
 
 /// Message numbers of a reply with the host key as its first field: the key exchanges with fixed
 /// groups and elliptic curves (RFC 4253, RFC 5656), and the one with negotiated groups (RFC 4419).
 const KEX_REPLIES: [u8; 2] = [31, 33];
-
-/// Maximum size of an RSA key that this build verifies: the limit of the `rsa` crate.
-const MAX_RSA_BITS: usize = 8192;
-
-/// Maximum size of the public exponent of an RSA key that this build verifies: the limit of the
-/// `rsa` crate.
-const MAX_RSA_EXPONENT_BITS: usize = 33;
 
 /// Message number of a negotiated group (RFC 4419).
 const KEX_GROUP: u8 = 31;
@@ -125,23 +119,6 @@ fn read_rsa_key(mut key: &[u8]) -> Option<RsaKeySize> {
     Some(RsaKeySize { modulus, exponent })
 }
 
-/// Returns the size of a number, or `None` for zero.
-fn bit_length(number: &[u8]) -> Option<usize> {
-    let start = number.iter().position(|&byte| byte != 0)?;
-    let digits = number.get(start..)?;
-    let unused = usize::try_from(digits.first()?.leading_zeros()).ok()?;
-    (digits.len() * 8).checked_sub(unused)
-}
-
-/// Reads a length and as many bytes.
-fn read_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let string = rest.get(..length)?;
-    *bytes = rest.get(length..)?;
-    Some(string)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_told_from_the_reply_of_another_key_exchange() {
+    fn a_group_is_distinguished_from_the_reply_of_another_key_exchange() {
         let group = |prime: &[u8]| packet(31, &[string(prime), string(&[2])].concat());
         let reply = packet(31, &[string(&[1; 51]), string(&[2; 32]), string(&[3; 83])].concat());
         for (packets, bits) in [

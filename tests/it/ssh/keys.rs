@@ -177,7 +177,7 @@ fn anyone(server: &RawSshServer) -> LoginRequest {
 }
 
 #[tokio::test]
-async fn a_group_outside_of_the_limits_is_told_as_the_limit_of_the_daemon() {
+async fn a_group_outside_of_the_limits_is_reported_as_the_limit_of_the_daemon() {
     let init = raw_ssh_server::kex_init("diffie-hellman-group-exchange-sha256", "ssh-ed25519");
     for (bits, is_refused) in [(1024, true), (16384, true), (2048, false)] {
         let group = raw_ssh_server::negotiated_group(bits);
@@ -198,7 +198,7 @@ async fn a_group_outside_of_the_limits_is_told_as_the_limit_of_the_daemon() {
 const USUAL_EXPONENT: &[u8] = &[1, 0, 1];
 
 #[tokio::test]
-async fn an_rsa_host_key_above_the_limit_is_told_as_the_limit_of_the_daemon() {
+async fn an_rsa_host_key_above_the_limit_is_reported_as_the_limit_of_the_daemon() {
     let server = RawSshServer::with_rsa_host_key(16384, USUAL_EXPONENT).await;
     let fault = expect(verify(&anyone(&server)).await, Reason::NoCommonAlgorithm);
     assert!(fault.details().contains("this daemon verifies RSA keys of at most 8192"), "{fault:?}");

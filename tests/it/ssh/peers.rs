@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Fault, Reason, SshCredentials};
-use imagestore_agent::ssh::Verifier;
+use imagestore_agent::ssh::{LoginClass, LoginDeadline, Verifier};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ssh::{check, expect, login, secret, ssh_settings, text, verify_by};
 use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
+use crate::support::sshd::KeyPair;
 
 /// Returns the fault of a check against a peer with this script. No check takes as long as the
 /// limit, which is long, except where a test sets `limit`.
@@ -36,6 +37,24 @@ async fn a_silent_port_is_a_banner_timeout() {
         panic!("{fault:?}")
     };
     assert!((300..3000).contains(&took), "{took}");
+}
+
+/// The decryption of the key is neither the server's time nor a wait for other logins.
+#[tokio::test]
+async fn a_silent_port_is_a_banner_timeout_also_after_a_slow_decryption() {
+    let peer = NonSshPeer::start(Script::Silent).await;
+    let key = KeyPair::generate_as("ed25519", "open sesame", &["-a", "300"]);
+    let (private_key, passphrase) = (Some(secret(&key.private)), Some(secret("open sesame")));
+    let credentials = SshCredentials { password: None, private_key, passphrase };
+    let login = login(peer.address, "anyone", credentials);
+    let verifier = Verifier::new(&ssh_settings());
+    // The time of the deadline is spent on the decryption, and on the server.
+    let began = Instant::now();
+    let deadline = LoginDeadline::for_attempt(Duration::from_secs(8));
+    let prepared = verifier.prepare_login(login, LoginClass::Attempt, deadline).await.unwrap();
+    assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
+    let fault = expect(verifier.verify(prepared, deadline).await, Reason::BannerTimeout);
+    assert!(fault.remedy().contains("raise monitor.attempt_deadline"), "{}", fault.remedy());
 }
 
 #[tokio::test]
