@@ -10,24 +10,34 @@ use crate::delivery::{DeliveryOutcome, ReceiverReply, classify, retry_after};
 use crate::management::EventSigner;
 use crate::model::Tags;
 use crate::wire::{
-    ActionPath, AgentCommand, InvalidBody, StoreAction, parse_add_store, parse_attachment,
-    parse_resync_request, parse_session_validity,
+    ActionPath, AgentCommand, InvalidBody, StoreAction, UnsupportedCall, parse_account_login,
+    parse_add_store, parse_attachment, parse_resync_request, parse_session_validity,
+    parse_version_request,
 };
 
 /// Maximum length of the message about an invalid body, in characters. A message names a path in
 /// the document and the expected type, and it never quotes the document.
 const MAX_BODY_ERROR_CHARS: usize = 512;
-/// Limits of the tags of one request.
-const MAX_TAGS: usize = 64;
-const MAX_TAG_CHARS: usize = 255;
 
-/// Parses the body of a request to add or to change a store.
+/// Parses the body of a request: to add or to change a store, to log in, to ask for the version,
+/// and of a call that is not supported.
 pub(super) fn fuzz_request_body(bytes: &[u8]) {
     for path in [ActionPath::ImageStore, ActionPath::BackupStorage] {
         fuzz_action(path, bytes);
     }
-    if let Err(error) = parse_attachment(bytes) {
-        check_error(&error);
+    let calls = UnsupportedCall::ALL;
+    let errors = [
+        parse_attachment(bytes).err(),
+        parse_version_request(bytes).err(),
+        UnsupportedCall::parse_call(calls, bytes).err(),
+    ];
+    errors.iter().flatten().for_each(check_error);
+    match &parse_account_login(bytes) {
+        Ok(login) => {
+            assert!(!login.account_name.contains(is_hidden));
+            assert_eq!(login.password.expose_secret().len(), 128);
+        }
+        Err(error) => check_error(error),
     }
     let roots = ["/srv".to_owned()];
     let added = parse_add_store(bytes, &roots);
@@ -118,7 +128,7 @@ fn check_error(error: &InvalidBody) {
 
 fn check_tags(tags: &Tags) {
     for list in [tags.system_tags(), tags.user_tags()] {
-        assert!(list.len() <= MAX_TAGS);
-        assert!(list.iter().all(|tag| tag.chars().count() <= MAX_TAG_CHARS));
+        assert!(list.len() <= Tags::MAX_COUNT);
+        assert!(list.iter().all(|tag| tag.chars().count() <= Tags::MAX_CHARS));
     }
 }

@@ -93,7 +93,7 @@ impl CallbackClient {
         let Some(url) = self.urls.get(endpoint) else {
             return (ReceiverReply::NoResponse("no such receiver".to_owned()), Vec::new());
         };
-        let body_use = if event.has_used_reply { BodyUse::Returned } else { BodyUse::Ignored };
+        let body_use = if event.uses_reply { BodyUse::Returned } else { BodyUse::Ignored };
         self.client.send_request(self.build_request(url, event, now), now, body_use).await
     }
 

@@ -32,7 +32,7 @@ pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, Unve
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
 pub use job::{JOB_DIGEST_BYTES, JobDigest, JobId, JobRequest, JobResult, StoredJob, StoredJobEnd};
-pub use login_rejections::{LoginDigest, LoginRejections, MAX_TRIAL_LOGINS, TrialRejections};
+pub use login_rejections::{LoginDigest, LoginRejections, TrialRejections};
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};
 pub use role::Role;

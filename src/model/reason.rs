@@ -29,7 +29,7 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => Check::$check),+ }
             }
 
-            /// Returns the general remedy.
+            /// Returns the general remedy: an action, which an explanation may follow after `: `.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Reason::$variant => $remedy),+ }
             }
@@ -52,6 +52,12 @@ impl Reason {
     /// in a row disconnect a store. Any other fault disconnects it at once.
     pub const fn is_soft(self) -> bool {
         matches!(self.severity(), FaultSeverity::Soft)
+    }
+
+    /// Returns the general remedy without its explanation.
+    pub fn short_remedy(self) -> &'static str {
+        let remedy = self.remedy();
+        remedy.split_once(": ").map_or(remedy, |(action, _)| action)
     }
 }
 
@@ -242,8 +248,12 @@ mod tests {
     fn every_reason_reads_back_from_its_word_and_has_a_remedy() {
         for reason in Reason::ALL {
             assert_eq!(reason.as_str().parse::<Reason>().as_ref(), Ok(reason));
-            assert!(!reason.remedy().is_empty());
+            let short = reason.short_remedy();
+            assert!(reason.remedy().starts_with(short) && short.len() >= 10, "{reason}: {short}");
+            assert!(!short.ends_with([':', ',', ';']), "{reason}: {short}");
         }
+        assert_eq!(Reason::WrongStore.short_remedy(), "mount the right disk");
+        assert_eq!(Reason::IoError.short_remedy(), Reason::IoError.remedy());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::InvalidParameter;
 use super::record_query::parse_flag;
-use crate::model::Inventory;
+use crate::model::{Inventory, StoreUuid};
 
 const STORES: &str = "backupStorageUuids";
 const ZONES: &str = "zoneUuids";
@@ -15,13 +15,13 @@ const ALL: &str = "all";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapacityScope {
     all: bool,
-    stores: BTreeSet<String>,
+    stores: BTreeSet<StoreUuid>,
     zones: BTreeSet<String>,
 }
 
 impl CapacityScope {
     /// Parses the parameters of a request. A list repeats its name, or numbers it as `name.0`.
-    /// Unknown parameters are passed over.
+    /// Unknown parameters are ignored.
     ///
     /// # Errors
     /// [`InvalidParameter`] if a value is invalid, or if no store and no zone is asked for.
@@ -30,25 +30,28 @@ impl CapacityScope {
     ) -> Result<Self, InvalidParameter> {
         let mut scope = Self::default();
         let mut all = None;
+        let mut names_any = false;
         for (name, value) in parameters {
-            let list = match list_name(name) {
-                ALL => {
-                    if all.replace(parse_flag(ALL, Some(value))?).is_some() {
-                        return Err(InvalidParameter::repeated(ALL));
-                    }
-                    continue;
-                }
-                STORES => &mut scope.stores,
-                ZONES => &mut scope.zones,
-                _ => continue,
-            };
+            let list = list_name(name);
+            if list == ALL && all.replace(parse_flag(ALL, Some(value))?).is_some() {
+                return Err(InvalidParameter::repeated(ALL));
+            }
+            if !matches!(list, STORES | ZONES) {
+                continue;
+            }
             if value.trim().is_empty() {
                 return Err(InvalidParameter::expected(name, "a uuid"));
             }
-            list.insert(value.trim().to_ascii_lowercase());
+            names_any = true;
+            let uuid = value.trim().to_ascii_lowercase();
+            match list {
+                // No store has a uuid of another form.
+                STORES => scope.stores.extend(uuid.parse::<StoreUuid>()),
+                _ => scope.zones.extend([uuid]),
+            }
         }
         scope.all = all.unwrap_or(false);
-        if !scope.all && scope.stores.is_empty() && scope.zones.is_empty() {
+        if !scope.all && !names_any {
             let expected = format!("at least one uuid, or {ZONES}, or {ALL}=true");
             return Err(InvalidParameter::expected(STORES, &expected));
         }
@@ -58,9 +61,13 @@ impl CapacityScope {
     /// Returns true if a parameter names the store. Each parameter adds stores.
     pub fn covers(&self, store: &Inventory) -> bool {
         self.all
-            || (!self.stores.is_empty() && self.stores.contains(&store.uuid.to_string()))
-            || store.zone_uuids.iter().any(|zone| self.zones.contains(&zone.to_ascii_lowercase()))
+            || self.stores.contains(&store.uuid)
+            || self.zones.iter().any(|zone| is_attached(store, zone))
     }
+}
+
+fn is_attached(store: &Inventory, zone: &str) -> bool {
+    store.zone_uuids.iter().any(|attached| attached.eq_ignore_ascii_case(zone))
 }
 
 /// Returns the name of a list without the number of its element.

@@ -54,7 +54,7 @@ struct SingleParameters<'p> {
 
 impl<R> RecordQuery<R> {
     /// Parses the parameters of a query over records with these fields. The names and values are
-    /// decoded. A date without a zone is in `zone`. Unknown parameters are passed over.
+    /// decoded. A date without a zone is in `zone`. Unknown parameters are ignored.
     ///
     /// # Errors
     /// [`InvalidParameter`] for the first parameter that cannot be honoured.

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_hangs_holds_nobody_up_and_what_has_no_room_is_counted() {
+    fn a_reader_that_hangs_delays_no_caller_and_what_has_no_room_is_counted() {
         let (out, permit, batches) = GatedReader::new();
         let writer = NonBlockingWriter::new("change");
         let guard = writer.start_writer(out).unwrap();
@@ -322,7 +322,7 @@ mod tests {
         let (out, permit, _batches) = GatedReader::new();
         let writer = NonBlockingWriter::new("change");
         let guard = writer.start_writer(out).unwrap();
-        log(&writer, "nobody reads this\n");
+        log(&writer, "no process reads this\n");
         drop(guard);
         assert!(!writer.shared.lock_queue().has_stopped);
         drop(permit);

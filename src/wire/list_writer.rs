@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::event::to_json;
+use super::json::to_json;
 
 /// Writes a JSON document whose last value is a list.
 #[derive(Debug)]

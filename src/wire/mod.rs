@@ -12,6 +12,7 @@
 mod agent;
 mod event;
 pub mod headers;
+mod json;
 mod list_writer;
 mod request;
 mod response;

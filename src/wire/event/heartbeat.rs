@@ -104,7 +104,7 @@ impl HeartbeatWriter {
             id: self.id,
             content_type: CLOUD_EVENT_MEDIA_TYPE,
             command_path: None,
-            has_used_reply: true,
+            uses_reply: true,
             body: self.list.finish(),
         }
     }

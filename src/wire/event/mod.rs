@@ -4,10 +4,9 @@
 mod heartbeat;
 
 use serde::Serialize;
-use serde_json::Value;
 
+use super::json::to_json;
 use super::response::{DateFormat, ErrorCode, InventoryBody};
-use crate::common::write_safe_json;
 use crate::model::{NodeId, Notice, NoticeKind, Status};
 
 pub use heartbeat::{HeartbeatWriter, StoreHeartbeat, parse_resync_request};
@@ -32,8 +31,8 @@ pub struct WebhookEvent {
     pub command_path: Option<&'static str>,
     /// The JSON document.
     pub body: Vec<u8>,
-    /// True if the body of the response may contain requests, as that to a heartbeat does.
-    pub has_used_reply: bool,
+    /// True if the body of the response is read. That to a heartbeat may contain requests.
+    pub uses_reply: bool,
 }
 
 const STATUS_CHANGED_TYPE: &str = "backup-storage.status.changed";
@@ -122,15 +121,6 @@ fn event_source(node: NodeId) -> String {
     format!("/imagestore-agent/{node}")
 }
 
-pub(super) fn to_json(body: &impl Serialize) -> Vec<u8> {
-    let mut json = Vec::new();
-    match write_safe_json(body, &mut json) {
-        Ok(()) => json,
-        // Serializing structs of strings and numbers cannot fail.
-        Err(_) => Value::Null.to_string().into_bytes(),
-    }
-}
-
 fn disconnect_reason(notice: &Notice) -> Option<ErrorCode> {
     notice.failure.as_ref().map(ErrorCode::connect_failed)
 }
@@ -167,7 +157,7 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
         content_type: CLOUD_EVENT_MEDIA_TYPE,
         command_path: None,
         body,
-        has_used_reply: false,
+        uses_reply: false,
     }
 }
 
@@ -185,7 +175,7 @@ fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
         id,
         content_type: "application/json",
         command_path: Some(path),
-        has_used_reply: false,
+        uses_reply: false,
         body,
     };
     let mut events = vec![event(id.clone(), "/backup-storage/status/change", change)];
@@ -201,7 +191,7 @@ fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::common::Timestamp;

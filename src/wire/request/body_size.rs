@@ -10,8 +10,8 @@ use crate::model::{ImageDir, Tags};
 /// Maximum number of bytes of a character in JSON: both halves of a surrogate pair as `\uXXXX`.
 /// Clients such as Python's `json` write all characters outside ASCII in this form.
 const MAX_CHAR_BYTES: usize = 12;
-/// Number of lists of tags: system and user tags, inside the action and next to it.
-const TAG_LISTS: usize = 4;
+/// Number of lists of tags: system and user tags, inside the action and next to it, and `tagUuids`.
+const TAG_LISTS: usize = 5;
 /// Number of fields with at most [`MAX_SHORT_TEXT_CHARS`]: name, user name, password and uuid.
 const SHORT_TEXTS: usize = 4;
 /// Number of characters in all texts of an add, which has all fields of the other requests.
@@ -24,7 +24,7 @@ const MAX_CHARS: usize = TAG_LISTS * Tags::MAX_COUNT * Tags::MAX_CHARS
     + MAX_PASSPHRASE_CHARS;
 /// Bytes for the quotation marks, the comma and the indentation of an item in a list.
 const ITEM_BYTES: usize = 16;
-/// Bytes for the keys, the numbers, the flags and the brackets.
+/// Bytes for the keys, the numbers, the flags, the type and the brackets.
 const FRAME_BYTES: usize = 2048;
 
 /// Maximum size of a valid body, in bytes. Unknown fields and further white space do not count.
@@ -37,6 +37,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::Inventory;
     use crate::wire::{ActionPath, StoreAction, parse_add_store};
 
     /// Returns the longest form of a document that a client may write: each character is escaped,
@@ -61,7 +62,8 @@ mod tests {
             "hostname": hostname,
             "privateKey": text(32 * 1024), "privateKeyPassphrase": text(1024), "sshPort": 65535,
             "hostKeyFingerprint": vec![fingerprint; 16], "takeOver": false, "force": false,
-            "resourceUuid": "8a2fe4b5c9d34e6fa1b2c3d4e5f60718",
+            "resourceUuid": "8a2fe4b5c9d34e6fa1b2c3d4e5f60718", "type": Inventory::TYPE,
+            "importImages": false, "tagUuids": tags(),
             "systemTags": tags(), "userTags": tags(),
         });
         let with_tags = |key: &str, fields: &Value| {
@@ -70,6 +72,7 @@ mod tests {
         let add = with_tags("params", &fields);
         let parsed = parse_add_store(add.as_bytes(), &["/".to_owned()]).unwrap();
         assert_eq!(parsed.tags.user_tags(), tags());
+        assert_eq!(parsed.without_effect, ["tagUuids"]);
         // The fields with another alphabet are the room that is left.
         assert!(
             (MAX_BODY_BYTES - 64 * 1024..=MAX_BODY_BYTES).contains(&add.len()),

@@ -5,8 +5,7 @@
 //! - Parsing accesses neither a disk nor a network.
 //!
 //! # Never
-//! - It never quotes a value. It names a key that an object has twice, and no other key of the
-//!   client.
+//! - It never quotes a value or a key of the client.
 
 mod action;
 mod body_size;

@@ -17,6 +17,9 @@ pub struct ErrorCode {
     details: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     elaboration: Option<String>,
+    /// The short form of the remedy of a fault.
+    #[serde(skip)]
+    short_remedy: Option<String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     opaque: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +59,7 @@ impl ErrorCode {
             description: description(code),
             details: details.into(),
             elaboration: None,
+            short_remedy: None,
             opaque: Map::new(),
             cause: None,
         }
@@ -76,17 +80,13 @@ impl ErrorCode {
     }
 
     /// Returns the error with the remedy of its root cause at the end of its details, because many
-    /// clients show nothing else. The remedy of a fault is cut at its explanation, which the
-    /// elaboration keeps.
+    /// clients show nothing else. It is the short form, if the remedy has one.
     #[must_use]
     pub fn with_remedy_in_details(mut self) -> Self {
         let root = std::iter::successors(Some(&self), |error| error.cause.as_deref()).last();
-        let Some(ErrorCode { elaboration: Some(remedy), opaque, .. }) = root else { return self };
-        let short = match opaque.contains_key("reason") {
-            true => remedy.split(": ").next().unwrap_or(remedy),
-            false => remedy,
-        };
-        let details = format!("{}{REMEDY_MARK}{short}", self.details);
+        let remedy = root.and_then(|root| root.short_remedy.as_ref().or(root.elaboration.as_ref()));
+        let Some(remedy) = remedy else { return self };
+        let details = format!("{}{REMEDY_MARK}{remedy}", self.details);
         self.details = details;
         self
     }
@@ -94,6 +94,7 @@ impl ErrorCode {
     /// Creates the error of one fault, with its reason, check, facts and remedy.
     pub fn from_fault(code: &'static str, fault: &Fault) -> Self {
         let mut error = Self::new(code, fault.details()).with_elaboration(fault.remedy());
+        error.short_remedy = Some(fault.short_remedy().to_owned());
         for (name, fact) in fault.facts() {
             error.opaque.insert(name.clone(), fact_value(fact));
         }
@@ -164,7 +165,7 @@ pub(in crate::wire) mod tests {
     use crate::model::Reason;
 
     pub(in crate::wire) fn example_failure() -> AttemptFailure {
-        let ssh = Fault::new(Reason::ConnectionRefused, "nobody listens on 127.0.0.1:22")
+        let ssh = Fault::new(Reason::ConnectionRefused, "no process listens on 127.0.0.1:22")
             .with_detail("port", 22_u16);
         let storage = Fault::new(Reason::NotMounted, "/data is not mounted")
             .with_detail("path", "/data")
@@ -212,7 +213,7 @@ pub(in crate::wire) mod tests {
         let add = ErrorCode::add_failed(&example_failure()).with_remedy_in_details();
         let add = serde_json::to_value(add).unwrap();
         let plain = "not_mounted: /data is not mounted; \
-                     connection_refused: nobody listens on 127.0.0.1:22";
+                     connection_refused: no process listens on 127.0.0.1:22";
         assert_eq!(add["details"], format!("{plain}; remedy: mount /data"));
         // The clients that show the first cause too get the remedy once.
         assert_eq!(add["cause"]["details"], plain);
@@ -220,12 +221,12 @@ pub(in crate::wire) mod tests {
             let failure = AttemptFailure::from_fault(Fault::new(*reason, "x"));
             let error = ErrorCode::connect_failed(&failure).with_remedy_in_details();
             let (_, remedy) = error.details.split_once(REMEDY_MARK).unwrap();
-            assert!(
-                reason.remedy().starts_with(remedy) && remedy.len() >= 10,
-                "{reason}: {remedy}"
-            );
-            assert!(!remedy.ends_with([':', ',', ';']), "{reason}: {remedy}");
+            assert_eq!(remedy, reason.short_remedy());
         }
+        // A remedy for one case is complete, also if a condition comes before its action.
+        let fault = Fault::new(Reason::PermissionDenied, "x").with_remedy("as root: chattr -i /a");
+        let error = ErrorCode::connect_failed(&fault.into()).with_remedy_in_details();
+        assert_eq!(error.details, "permission_denied: x; remedy: as root: chattr -i /a");
         let request = ErrorCode::new("SYS.1007", "no JSON type")
             .with_elaboration("send Content-Type: application/json");
         assert_eq!(
