@@ -82,7 +82,7 @@ impl PreparedDaemon {
         let (mut running, _lock) = self.start();
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
         systemd::notify_ready();
-        let mut reload = Reload::new(config, listen_use, settings);
+        let mut reload = Reload::new(config, listen_use, addresses, settings);
         let exit = loop {
             tokio::select! {
                 () = stop.cancelled() => break ExitStatus::Ok,

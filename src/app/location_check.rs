@@ -1,4 +1,4 @@
-//! The look of `check-config` at the places that a start uses: the state directory, and the folder
+//! The look of `check-config` at the locations that a start uses: the state directory, and the folder
 //! of the Unix socket. It changes nothing, and a daemon that runs there does not count.
 
 use std::path::Path;
@@ -9,20 +9,20 @@ use nix::sys::stat::{FileStat, SFlag, lstat, stat};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
 use crate::common::{ErrorChain, inspect_folder};
-use crate::ledger::inspect_state_dir;
+use crate::ledger::{StateDirError, UnsafeStatePath, inspect_state_dir};
 use crate::settings::{FilePolicy, SettingFault, Settings};
 
-const STATE_DIR: &str = "state.dir";
+pub(super) const STATE_DIR: &str = "state.dir";
 const SOCKET: &str = "server.socket";
 
-/// The faults of the places that a start uses, and those that it only warns of.
+/// The faults of the locations that a start uses, and those that it only warns of.
 #[derive(Debug, Default)]
 pub(super) struct LocationReport {
     pub(super) faults: Vec<SettingFault>,
     pub(super) warnings: Vec<SettingFault>,
 }
 
-/// Looks at the places. The socket does not count if `opens_socket` is false, because the process
+/// Looks at the locations. The socket does not count if `opens_socket` is false, because the process
 /// has inherited one.
 pub(super) fn inspect_locations(settings: &Settings, opens_socket: bool) -> LocationReport {
     let policy = FilePolicy::of_daemon(&settings.state);
@@ -35,32 +35,45 @@ pub(super) fn inspect_locations(settings: &Settings, opens_socket: bool) -> Loca
 }
 
 fn inspect_state(dir: &Path, policy: &FilePolicy, report: &mut LocationReport) {
-    let mut add = |path: &Path, problem: String, allowed: &str| {
-        report.faults.push(location_fault(STATE_DIR, path, problem, allowed));
+    let mut add = |problem: String, allowed: &str| {
+        report.faults.push(location_fault(STATE_DIR, dir, problem, allowed));
     };
     match stat(dir) {
-        Ok(found) if !is_folder(&found) => {
-            add(dir, "is not a directory".to_owned(), "a directory, or an absent path");
-        }
-        Ok(found) => {
-            if let Err(error) = inspect_state_dir(dir, policy) {
-                add(dir, ErrorChain(&error).to_string(), "a directory of the daemon alone");
-            } else if let Some(problem) = write_problem(dir) {
-                add(dir, problem, "a directory that the daemon's user can write to");
-            } else if let Some(problem) = owner_problem(&found) {
-                let allowed = "a directory that the daemon's user can write to";
-                report.warnings.push(location_fault(STATE_DIR, dir, problem, allowed));
-            }
-        }
+        Ok(found) if is_folder(&found) => inspect_state_folder(dir, &found, policy, report),
+        Ok(_) => add("is not a directory".to_owned(), "a directory, or an absent path"),
         // A start creates the directory, and no folder above it. A link to nowhere is an entry.
         Err(Errno::ENOENT) if lstat(dir).is_err() => {
             let parent = dir.parent().unwrap_or(dir);
             let allowed = "a directory in a folder that exists, and that the daemon can write to";
             if let Some(problem) = parent_problem(parent) {
-                add(dir, problem, allowed);
+                add(problem, allowed);
             }
         }
-        Err(errno) => add(dir, format!("cannot be used: {errno}"), "a directory"),
+        Err(errno) => add(format!("cannot be used: {errno}"), "a directory"),
+    }
+}
+
+fn inspect_state_folder(
+    dir: &Path,
+    found: &FileStat,
+    policy: &FilePolicy,
+    report: &mut LocationReport,
+) {
+    let own = "a directory of the daemon alone";
+    let unsafe_paths = inspect_state_dir(dir, policy).unwrap_or_else(|error| {
+        report.faults.push(location_fault(STATE_DIR, dir, ErrorChain(&error).to_string(), own));
+        Vec::new()
+    });
+    for UnsafeStatePath { path, risk, is_permitted } in unsafe_paths {
+        let list = if is_permitted { &mut report.warnings } else { &mut report.faults };
+        let problem = StateDirError::Unsafe { path, risk }.to_string();
+        list.push(location_fault(STATE_DIR, dir, problem, own));
+    }
+    let writable = "a directory that the daemon's user can write to";
+    if let Some(problem) = write_problem(dir) {
+        report.faults.push(location_fault(STATE_DIR, dir, problem, writable));
+    } else if let Some(problem) = owner_problem(found) {
+        report.warnings.push(location_fault(STATE_DIR, dir, problem, writable));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reload on SIGHUP: applies new callers and signing secrets, and names the sections that need a
 //! restart.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::serve::log_doubts;
 use crate::common::run_blocking;
 use crate::http::{AccessKeyTable, AccountTable, Accounts, TokenTable};
 use crate::management::{CallbackClient, EventSigner, load_signer};
-use crate::settings::{AuthSettings, FilePolicy, ListenUse, Settings, environment_variables};
+use crate::settings::{
+    AuthSettings, FilePolicy, ListenUse, SettingFault, Settings, SettingsError, StateSettings,
+    environment_variables,
+};
 
 /// Maximum duration of one read. A disk that responds needs far less for these small files.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,15 +26,27 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// thread, and the name lookups need such threads too.
 const MAX_CONCURRENT_READS: usize = 4;
 
+/// The contents of the files.
+pub(super) struct ReloadedFiles {
+    settings: Settings,
+    tokens: TokenTable,
+    access_keys: AccessKeyTable,
+    accounts: AccountTable,
+    signer: Option<EventSigner>,
+    /// Warnings of the secrets that can be guessed.
+    weak_secrets: Vec<SettingFault>,
+}
+
 /// The contents of the files, or the reason why they cannot be used.
-type ReadFiles =
-    Result<(Settings, TokenTable, AccessKeyTable, AccountTable, Option<EventSigner>), String>;
+type ReadFiles = Result<ReloadedFiles, String>;
 
 /// Reads settings, callers and signing secrets again while the daemon runs.
 pub(super) struct Reload {
     /// The settings file, if one was named.
     config: Option<PathBuf>,
     listen_use: ListenUse,
+    /// The addresses that the daemon listens on.
+    addresses: Vec<SocketAddr>,
     /// The settings in force.
     settings: Settings,
     /// The newest read. A read that it supersedes is dropped.
@@ -39,11 +56,17 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn new(config: Option<PathBuf>, listen_use: ListenUse, settings: Settings) -> Self {
+    pub(super) fn new(
+        config: Option<PathBuf>,
+        listen_use: ListenUse,
+        addresses: Vec<SocketAddr>,
+        settings: Settings,
+    ) -> Self {
         let read_permits = Arc::new(Semaphore::new(MAX_CONCURRENT_READS));
         Self {
             config,
             listen_use,
+            addresses,
             settings,
             current_read: JoinSet::new(),
             read_permits,
@@ -57,7 +80,8 @@ impl Reload {
         self.current_read = JoinSet::new();
         let read_permits = Arc::clone(&self.read_permits);
         let (config, listen_use) = (self.config.clone(), self.listen_use);
-        let read = move || read_blocking(config.as_deref(), listen_use);
+        let state = self.settings.state.clone();
+        let read = move || read_blocking(config.as_deref(), listen_use, &state);
         self.current_read.spawn(read_files(read, read_permits, self.read_timeout));
     }
 
@@ -78,17 +102,17 @@ impl Reload {
         accounts: &Accounts,
         client: Option<&CallbackClient>,
     ) {
-        let (settings, new_tokens, new_keys, new_accounts, signer) =
-            match read.unwrap_or_else(|panic| Err(panic.to_string())) {
-                Ok(read) => read,
-                Err(why) => {
-                    error!(why, "reload failed; nothing changed");
-                    return;
-                }
-            };
-        tokens.send_replace(Arc::new(new_tokens));
-        access_keys.send_replace(Arc::new(new_keys));
-        accounts.replace_accounts(new_accounts, settings.auth.session_ttl);
+        let files = match read.unwrap_or_else(|panic| Err(panic.to_string())) {
+            Ok(files) => files,
+            Err(why) => {
+                error!(why, "reload failed; nothing changed");
+                return;
+            }
+        };
+        let settings = files.settings;
+        tokens.send_replace(Arc::new(files.tokens));
+        access_keys.send_replace(Arc::new(files.access_keys));
+        accounts.replace_accounts(files.accounts, settings.auth.session_ttl);
         let auth = &self.settings.auth;
         self.settings.auth = AuthSettings {
             session_check_url: auth.session_check_url.clone(),
@@ -96,10 +120,11 @@ impl Reload {
             ..settings.auth.clone()
         };
         if let Some(client) = client {
-            client.set_signer(signer);
+            client.set_signer(files.signer);
             let file = &settings.callback.signing_secret_file;
             self.settings.callback.signing_secret_file.clone_from(file);
         }
+        log_doubts(&files.weak_secrets, &self.settings.doubts(&self.addresses));
         let sections = changed_sections(&self.settings, &settings);
         if sections.is_empty() {
             info!("callers and signing secrets reloaded");
@@ -129,23 +154,31 @@ async fn read_files(
     })
 }
 
-fn read_blocking(config: Option<&Path>, listen_use: ListenUse) -> ReadFiles {
+/// Reads the files. `state` is the section that the daemon runs with: its policy decides which files
+/// are safe until the next start.
+fn read_blocking(config: Option<&Path>, listen_use: ListenUse, state: &StateSettings) -> ReadFiles {
     let settings = Settings::load_for(listen_use, config, environment_variables())
         .map_err(|error| error.to_string())?
         .settings;
-    let policy = FilePolicy::of_daemon(&settings.state);
-    let tokens = match &settings.auth.tokens_file {
-        Some(path) => TokenTable::load_file(path, &policy).map_err(|error| error.to_string())?,
-        None => TokenTable::default(),
-    };
-    let access_keys = AccessKeyTable::load_file(settings.auth.access_keys_file.as_deref(), &policy)
-        .map_err(|error| error.to_string())?;
-    let accounts = match &settings.auth.accounts_file {
-        Some(path) => AccountTable::load_file(path, &policy).map_err(|error| error.to_string())?,
-        None => AccountTable::default(),
-    };
-    let signer = load_signer(&settings.callback, &policy).map_err(|error| error.to_string())?;
-    Ok((settings, tokens, access_keys, accounts, signer))
+    let takes_more = settings.state.trust_file_modes && !state.trust_file_modes;
+    read_named_files(settings, &FilePolicy::of_daemon(state)).map_err(|error| match takes_more {
+        true => format!("{error}; the new state.trust_file_modes takes effect after a restart"),
+        false => error.to_string(),
+    })
+}
+
+fn read_named_files(
+    settings: Settings,
+    policy: &FilePolicy,
+) -> Result<ReloadedFiles, SettingsError> {
+    let auth = &settings.auth;
+    let tokens = TokenTable::load_file(auth.tokens_file.as_deref(), policy)?;
+    let keys_file = auth.access_keys_file.as_deref();
+    let access_keys = AccessKeyTable::load_file(keys_file, policy)?;
+    let accounts = AccountTable::load_file(auth.accounts_file.as_deref(), policy)?;
+    let signer = load_signer(&settings.callback, policy)?;
+    let weak_secrets = keys_file.map(|path| access_keys.doubts(path)).unwrap_or_default();
+    Ok(ReloadedFiles { settings, tokens, access_keys, accounts, signer, weak_secrets })
 }
 
 fn changed_sections(old: &Settings, new: &Settings) -> Vec<&'static str> {
@@ -170,7 +203,7 @@ mod tests {
 
     async fn reload_error(reload: &mut Reload) -> String {
         reload.start_read();
-        reload.finish_read().await.unwrap().unwrap().unwrap_err()
+        reload.finish_read().await.unwrap().unwrap().err().unwrap()
     }
 
     #[tokio::test]
@@ -178,7 +211,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("agent.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let mut reload = Reload::new(Some(pipe.clone()), ListenUse::Opened, Settings::built_in());
+        let config = Some(pipe.clone());
+        let mut reload = Reload::new(config, ListenUse::Opened, Vec::new(), Settings::built_in());
         reload.read_timeout = Duration::from_millis(20);
         assert!(reload_error(&mut reload).await.contains("could not be read within"));
         // The read ends when a writer opens the pipe and closes it.

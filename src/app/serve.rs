@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -24,7 +25,8 @@ use crate::common::{
 };
 use crate::http::{AUDIT_CHANGE_EVENT, AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
-    HostKeyPolicy, LoadedSettings, MASTER_KEY_FILE, Settings, environment_variables, format_report,
+    HostKeyPolicy, LoadedSettings, MASTER_KEY_FILE, SettingFault, Settings, environment_variables,
+    format_report,
 };
 use crate::{systemd, telemetry};
 
@@ -32,7 +34,8 @@ use crate::{systemd, telemetry};
 /// computes does not delay the others.
 const WORKER_THREADS: usize = 2;
 
-/// Number of pairs of descriptors that a runtime opens.
+/// Number of pairs of descriptors that a runtime opens. Its I/O driver has an epoll instance, a copy
+/// of it and an eventfd. Its signal driver has a pair of sockets and a copy of one of them.
 const RUNTIME_SOCKET_PAIRS: usize = 3;
 
 /// Maximum time for the system to provide the first thread for blocking work. It takes less than a
@@ -75,7 +78,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
             return ExitStatus::Internal;
         }
     };
-    log_risks(&settings, &files);
+    log_risks(&settings, &files, &inherited.listen_addresses(&settings.server.listen));
     let prepared = match PreparedDaemon::new(settings, files, inherited, epoch_floor) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -164,8 +167,18 @@ fn log_failed_start(error: &(dyn Error + 'static)) {
     }
 }
 
+/// Logs the warnings of a start and of a reload.
+pub(super) fn log_doubts(weak_secrets: &[SettingFault], doubts: &[SettingFault]) {
+    for fault in weak_secrets {
+        warn!(%fault, "secret can be guessed");
+    }
+    for doubt in doubts {
+        warn!(%doubt, "setting is doubtful");
+    }
+}
+
 /// Logs a warning for each choice of the operator that has a risk or no effect.
-fn log_risks(settings: &Settings, files: &StartupFiles) {
+fn log_risks(settings: &Settings, files: &StartupFiles, addresses: &[SocketAddr]) {
     for fault in &files.optional_failures {
         match fault.key.as_str() {
             MASTER_KEY_FILE => {
@@ -177,20 +190,12 @@ fn log_risks(settings: &Settings, files: &StartupFiles) {
     for fault in &files.unsafe_files {
         warn!(%fault, "file not safe from other users");
     }
-    for fault in &files.weak_secrets {
-        warn!(%fault, "secret can be guessed");
-    }
+    log_doubts(&files.weak_secrets, &settings.doubts(addresses));
     if settings.state.trust_file_modes {
         warn!("state.trust_file_modes is set: files are used whatever their owner and mode");
     }
     if settings.state.core_dumps {
         warn!("state.core_dumps is set: a core dump contains keys and passwords");
-    }
-    for doubt in settings.doubts() {
-        warn!(%doubt, "setting is doubtful");
-    }
-    for key in settings.not_yet() {
-        warn!(key, "setting has no effect in this version");
     }
     if settings.server.insecure_http {
         warn!("server.insecure_http is set: tokens and secrets cross the network unencrypted");

@@ -1,6 +1,6 @@
 //! The steps of a start before the first task runs: reads the files that the settings name, opens
 //! the state directory and the ledger, and binds the sockets, in this order. The command
-//! `check-config` takes the first step alone, and looks at the places of the others.
+//! `check-config` takes the first step alone, and looks at the locations of the others.
 //!
 //! # Guarantees
 //! - `serve` accepts every configuration that `check-config` accepts, because both read the files
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::location_check::inspect_locations;
+use super::location_check::{STATE_DIR, inspect_locations};
 use super::process::ExitStatus;
 use crate::common::{
     Clock, FileRisk, Random, SystemClock, SystemRandom, Timestamp, escape_hidden, inspect_folder,
@@ -65,18 +65,12 @@ impl StartupFiles {
         let mut faults = [report.unreadable, report.refused].concat();
         let reported_keys: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
         let mut content_faults = Vec::new();
-        let tokens = match &settings.auth.tokens_file {
-            Some(path) => TokenTable::load_file(path, &policy),
-            None => Ok(TokenTable::default()),
-        };
+        let tokens = TokenTable::load_file(settings.auth.tokens_file.as_deref(), &policy);
         let tokens = SettingsError::gather(tokens, &mut content_faults);
         let keys_file = settings.auth.access_keys_file.as_deref();
         let access_keys = AccessKeyTable::load_file(keys_file, &policy);
         let access_keys = SettingsError::gather(access_keys, &mut content_faults);
-        let accounts = match &settings.auth.accounts_file {
-            Some(path) => AccountTable::load_file(path, &policy),
-            None => Ok(AccountTable::default()),
-        };
+        let accounts = AccountTable::load_file(settings.auth.accounts_file.as_deref(), &policy);
         let accounts = SettingsError::gather(accounts, &mut content_faults);
         let client = CallbackClient::new(&settings.callback, &policy, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut content_faults);
@@ -85,8 +79,6 @@ impl StartupFiles {
         let tls = settings.server.tls.as_ref();
         let tls = tls.map(|tls| TlsListenerConfig::load(tls, &policy)).transpose();
         let tls = SettingsError::gather(tls, &mut content_faults);
-        // Two clients read the files of the callback.
-        content_faults.dedup();
         // The report has these files already.
         faults
             .extend(content_faults.into_iter().filter(|fault| !reported_keys.contains(&fault.key)));
@@ -128,19 +120,17 @@ fn new_session_client(
     SessionCheckClient::new(&settings.auth, &settings.callback, policy, timeouts)
 }
 
-/// Loads and validates the settings, their files and the places that a start uses, and prints the
-/// faults or the success.
+/// Loads and validates the settings, their files and the locations that a start uses, and prints
+/// the faults or the success.
 pub fn check_config(config: Option<&Path>) -> ExitStatus {
     let (tcp, unix) = systemd::inherited_listeners();
     let inherited = InheritedSockets { tcp, unix };
     match validate_settings(config, &inherited) {
         Ok((settings, warnings)) => {
-            let ignored = settings.not_yet().into_iter();
-            let ignored =
-                ignored.map(|key| format!("{key}: this setting has no effect in this version"));
-            let warnings = warnings.into_iter().chain(settings.doubts());
+            let addresses = inherited.listen_addresses(&settings.server.listen);
+            let warnings = warnings.into_iter().chain(settings.doubts(&addresses));
             let warnings = warnings.map(|fault| format!("warning: {fault}"));
-            let lines = ignored.chain(warnings).chain(["settings OK".to_owned()]);
+            let lines = warnings.chain(["settings OK".to_owned()]);
             let text: String = lines.map(|line| format!("{}\n", escape_hidden(&line))).collect();
             ExitStatus::Ok.after_output(print_text(&text))
         }
@@ -151,8 +141,8 @@ pub fn check_config(config: Option<&Path>) -> ExitStatus {
     }
 }
 
-/// Returns the settings if they, all of their files and the places are usable, and the files and
-/// places to warn of. This is stricter than a start, which can do without some files.
+/// Returns the settings if they, all of their files and the locations are usable, and the files and
+/// locations to warn of. This is stricter than a start, which can do without some files.
 fn validate_settings(
     config: Option<&Path>,
     inherited: &InheritedSockets,
@@ -160,18 +150,22 @@ fn validate_settings(
     let loaded = Settings::load_for(inherited.listen_use(), config, environment_variables())?;
     let LoadedSettings { settings, origins } = loaded;
     let locations = inspect_locations(&settings, inherited.unix.is_empty());
-    let mut warnings = locations.warnings;
-    let mut faults = match StartupFiles::read_files(&settings, config) {
+    let (mut faults, mut warnings) = match StartupFiles::read_files(&settings, config) {
         Ok(StartupFiles { optional_failures, unsafe_files, weak_secrets, .. }) => {
-            warnings.extend(unsafe_files.into_iter().chain(weak_secrets));
-            optional_failures
+            (optional_failures, [unsafe_files, weak_secrets].concat())
         }
-        Err(error) => error.into_faults(),
+        Err(error) => (error.into_faults(), Vec::new()),
     };
-    faults.extend(locations.faults);
+    for (list, of_locations) in
+        [(&mut faults, locations.faults), (&mut warnings, locations.warnings)]
+    {
+        // The look at the state directory has found its files too.
+        list.retain(|fault| fault.key != STATE_DIR);
+        list.splice(0..0, of_locations);
+    }
     match faults.is_empty() {
         true => Ok((settings, warnings)),
-        false => Err(SettingsError::from(origins.annotate(faults))),
+        false => Err(SettingsError::new(origins.annotate(faults))),
     }
 }
 

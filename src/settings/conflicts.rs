@@ -74,9 +74,7 @@ fn is_shared(first: &SocketAddr, second: &SocketAddr) -> bool {
     first.port() != 0
         && first.port() == second.port()
         && first.is_ipv4() == second.is_ipv4()
-        && (first.ip() == second.ip() && first == second
-            || first.ip().is_unspecified()
-            || second.ip().is_unspecified())
+        && (first == second || first.ip().is_unspecified() || second.ip().is_unspecified())
 }
 
 fn report_prefixes(reader: &mut SettingsReader<'_>, server: &ServerSettings) {

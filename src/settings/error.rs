@@ -93,12 +93,6 @@ impl From<SettingFault> for SettingsError {
     }
 }
 
-impl From<Vec<SettingFault>> for SettingsError {
-    fn from(faults: Vec<SettingFault>) -> Self {
-        Self { faults }
-    }
-}
-
 impl SettingsError {
     /// Creates an error from at least one fault.
     pub(crate) fn new(faults: Vec<SettingFault>) -> Self {
@@ -124,12 +118,22 @@ impl SettingsError {
         self.faults
     }
 
-    /// Returns the value of `outcome`, or `None` after appending its faults to `others`.
+    /// Returns the value of `outcome`, or `None` after appending its faults to `others`. A fault
+    /// that is there already is not repeated, because several parts read the same file.
     pub(crate) fn gather<T>(
         outcome: Result<T, SettingsError>,
         others: &mut Vec<SettingFault>,
     ) -> Option<T> {
-        outcome.map_err(|error| others.extend(error.faults)).ok()
+        let error = match outcome {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        for fault in error.faults {
+            if !others.contains(&fault) {
+                others.push(fault);
+            }
+        }
+        None
     }
 
     /// Returns the faults in this order: those of the file and the variables, those of keys in the
@@ -236,6 +240,19 @@ mod tests {
     #[test]
     fn a_long_value_is_cut() {
         assert_eq!(display_value(&text(&"ä".repeat(4000))).chars().count(), MAX_VALUE_CHARS + 3);
+    }
+
+    #[test]
+    fn a_fault_that_two_parts_report_is_gathered_once() {
+        let fault = |key| SettingFault::in_file(key, Path::new("/x"), "cannot be read");
+        let faults = || vec![fault("callback.ca_file"), fault("callback.client_key")];
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            let outcome = Err(SettingsError::new(faults()));
+            assert_eq!(SettingsError::gather::<()>(outcome, &mut others), None);
+        }
+        assert_eq!(others, faults());
+        assert_eq!(SettingsError::gather(Ok(1), &mut others), Some(1));
     }
 
     #[test]

@@ -121,8 +121,8 @@ impl SettingsLayer {
                     key,
                 }),
                 kind => {
-                    let place = origin.of_key(&key);
-                    self.values.insert(key, Value::new(Some(&place), kind));
+                    let key_origin = origin.of_key(&key);
+                    self.values.insert(key, Value::new(Some(&key_origin), kind));
                 }
             }
         }

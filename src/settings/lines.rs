@@ -25,7 +25,7 @@ impl<'a> FileOrigin<'a> {
         Self { path, lines }
     }
 
-    /// Returns the place of a key: the line, if it is known, and the file.
+    /// Returns the origin of a key: the line, if it is known, and the file.
     pub(super) fn of_key(&self, key: &str) -> String {
         match self.lines.get(key) {
             Some(line) => format!("line {line} of {}", self.path),

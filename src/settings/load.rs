@@ -28,12 +28,12 @@ pub enum ListenUse {
     Replaced,
 }
 
-/// The settings, and the place of each key that is set.
+/// The settings, and the origin of each key that is set.
 #[derive(Clone, Debug)]
 pub struct LoadedSettings {
     /// The settings.
     pub settings: Settings,
-    /// The places.
+    /// The origins.
     pub origins: SettingOrigins,
 }
 
@@ -61,7 +61,7 @@ impl Settings {
         Self::load_for(ListenUse::Opened, file, env).map(|loaded| loaded.settings)
     }
 
-    /// Loads the settings as [`Settings::load`] does, with the places of the keys. Addresses that
+    /// Loads the settings as [`Settings::load`] does, with the origins of the keys. Addresses that
     /// are not opened may be unusable.
     ///
     /// # Errors

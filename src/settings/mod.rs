@@ -17,10 +17,10 @@
 //! ```
 
 mod conflicts;
+mod doubts;
 mod error;
 mod file_check;
 mod files;
-mod later;
 mod layer;
 mod lines;
 mod load;

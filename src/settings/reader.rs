@@ -12,12 +12,12 @@ use config::{Value, ValueKind};
 use super::error::{SettingFault, display_value};
 use super::rules::{ValueRule, ValueShape};
 
-/// The place of each key that is set: the file and the line, or the variable.
+/// The origin of each key that is set: the file and the line, or the variable.
 #[derive(Clone, Debug, Default)]
 pub struct SettingOrigins(BTreeMap<&'static str, String>);
 
 impl SettingOrigins {
-    /// Adds the place of the key to each fault that has none.
+    /// Adds the origin of the key to each fault that has none.
     #[must_use]
     pub fn annotate(&self, mut faults: Vec<SettingFault>) -> Vec<SettingFault> {
         for fault in faults.iter_mut().filter(|fault| fault.origin.is_none()) {
@@ -112,11 +112,11 @@ impl<'a> SettingsReader<'a> {
         self.known_keys
     }
 
-    /// Returns the places of the keys that are set.
+    /// Returns the origins of the keys that are set.
     pub(crate) fn origins(&self) -> SettingOrigins {
-        let place = |known: &KnownKey| Some((known.key, self.find_value(known.key)?.origin()?));
-        let places = self.known_keys.iter().filter_map(place);
-        SettingOrigins(places.map(|(key, place)| (key, place.to_owned())).collect())
+        let origin = |known: &KnownKey| Some((known.key, self.find_value(known.key)?.origin()?));
+        let origins = self.known_keys.iter().filter_map(origin);
+        SettingOrigins(origins.map(|(key, origin)| (key, origin.to_owned())).collect())
     }
 
     /// Returns every fault, in order.

@@ -100,11 +100,11 @@ fn a_variable_lies_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(settings.ssh.allowed_targets[1].to_string(), "192.0.2.1/32");
     assert_eq!(settings.callback.urls, ["https://mn/"]);
     assert_eq!(settings.callback.format, CallbackFormat::ZStack);
-    assert!(settings.not_yet().is_empty());
+    assert_eq!(settings.doubts(&settings.server.listen), []);
 }
 
 #[test]
-fn every_fault_is_reported_with_key_value_range_and_place() {
+fn every_fault_is_reported_with_key_value_range_and_origin() {
     let text = r#"
         [monitor]
         interval = "2h"
@@ -138,15 +138,15 @@ fn every_fault_is_reported_with_key_value_range_and_place() {
     assert_eq!(keys, expected);
     for fault in &found {
         assert!(fault.allowed.is_some(), "{fault}");
-        let place = fault.origin.as_deref().unwrap();
+        let origin = fault.origin.as_deref().unwrap();
         match fault.key.as_str() {
             "storage.write_probe" => {
-                assert_eq!(place, "environment variable IMAGESTORE_AGENT__STORAGE__WRITE_PROBE");
+                assert_eq!(origin, "environment variable IMAGESTORE_AGENT__STORAGE__WRITE_PROBE");
             }
             "callback.max_pending" => {
-                assert_eq!(place, "environment variable IMAGESTORE_AGENT__CALLBACK__MAX_PENDING");
+                assert_eq!(origin, "environment variable IMAGESTORE_AGENT__CALLBACK__MAX_PENDING");
             }
-            _ => assert!(place.ends_with("/agent.toml"), "{place}"),
+            _ => assert!(origin.ends_with("/agent.toml"), "{origin}"),
         }
     }
     let interval = &found[6];

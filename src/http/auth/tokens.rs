@@ -43,12 +43,14 @@ impl std::fmt::Debug for TokenTable {
 }
 
 impl TokenTable {
-    /// Reads a tokens file. It blocks on the file, so call it before the runtime starts or on a
-    /// separate thread. If a reload fails, the caller keeps its current tokens.
+    /// Reads the tokens file. Without a path, the table is empty. It blocks on the file, so call it
+    /// before the runtime starts or on a separate thread. If a reload fails, the caller keeps its
+    /// current tokens.
     ///
     /// # Errors
     /// [`SettingsError`] names every invalid line.
-    pub fn load_file(path: &Path, policy: &FilePolicy) -> Result<Self, SettingsError> {
+    pub fn load_file(path: Option<&Path>, policy: &FilePolicy) -> Result<Self, SettingsError> {
+        let Some(path) = path else { return Ok(Self::default()) };
         let text = read_text(path, FilePurpose::Secret, policy)
             .map_err(|error| SettingFault::unusable_file(SETTING_KEY, path, &error))?;
         Self::read_file(&text).map_err(|lines| SettingsError::in_lines(SETTING_KEY, path, &lines))
@@ -160,8 +162,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("tokens");
             write_private(&path, &format!("# tokens\n{line}\n"));
-            let error =
-                TokenTable::load_file(&path, &FilePolicy::of_process()).unwrap_err().to_string();
+            let error = TokenTable::load_file(Some(&path), &FilePolicy::of_process())
+                .unwrap_err()
+                .to_string();
             let at = 1 + line.lines().count();
             let expected = format!("auth.tokens_file = {path:?}: line {at}: {problem}");
             assert!(error.contains(&expected), "{error}");
@@ -175,7 +178,7 @@ mod tests {
         let path = dir.path().join("tokens");
         write_private(&path, &format!("a\nmn:{SESAME}\n:\n"));
         let faults = |path: &Path| {
-            TokenTable::load_file(path, &FilePolicy::of_process())
+            TokenTable::load_file(Some(path), &FilePolicy::of_process())
                 .unwrap_err()
                 .setting_faults()
                 .to_vec()
@@ -191,8 +194,9 @@ mod tests {
     fn a_file_that_is_missing_or_no_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("absent")] {
-            let error =
-                TokenTable::load_file(&path, &FilePolicy::of_process()).unwrap_err().to_string();
+            let error = TokenTable::load_file(Some(&path), &FilePolicy::of_process())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(&format!("{path:?}: cannot be read")), "{error}");
         }
         assert!(

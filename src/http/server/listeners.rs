@@ -92,6 +92,18 @@ impl InheritedSockets {
     pub fn listen_use(&self) -> ListenUse {
         if self.tcp.is_empty() { ListenUse::Opened } else { ListenUse::Replaced }
     }
+
+    /// Returns the addresses that the daemon listens on: those of these sockets, or `configured` if
+    /// it inherits none.
+    pub fn listen_addresses(&self, configured: &[SocketAddr]) -> Vec<SocketAddr> {
+        match self.listen_use() {
+            ListenUse::Opened => configured.to_vec(),
+            // A socket without an address fails at the start.
+            ListenUse::Replaced => {
+                self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+            }
+        }
+    }
 }
 
 /// Sockets that already listen and are not registered with the runtime yet.

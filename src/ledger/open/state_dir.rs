@@ -63,6 +63,32 @@ pub enum StateDirError {
     },
 }
 
+/// A path of the state directory that another user can read or replace.
+#[derive(Debug)]
+pub struct UnsafeStatePath {
+    /// The directory, or a file in it.
+    pub path: PathBuf,
+    /// The reason.
+    pub risk: FileRisk,
+    /// True if the settings permit it, so that a start only warns of it.
+    pub is_permitted: bool,
+}
+
+impl UnsafeStatePath {
+    /// Logs a warning if the path is permitted.
+    ///
+    /// # Errors
+    /// Returns [`StateDirError::Unsafe`] if it is not.
+    fn refuse_unless_permitted(self) -> Result<(), StateDirError> {
+        let Self { path, risk, is_permitted } = self;
+        if !is_permitted {
+            return Err(StateDirError::Unsafe { path, risk });
+        }
+        warn!(path = %path.display(), %risk, "state directory not safe from other users");
+        Ok(())
+    }
+}
+
 /// Maximum wait for the lock. A daemon that is killed while it starts a worker leaves a child that
 /// holds the lock until its `execve(2)`, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -72,7 +98,6 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const LOCK_FILE: &str = "lock";
 /// Name of the file with the id of this installation, one of [`STATE_FILES`].
 const NODE_ID_FILE: &str = "node-id";
-
 fn lock_holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
@@ -109,7 +134,7 @@ impl StateDir {
                 .map_err(|errno| unusable(dir, errno.into()))?;
         }
         if let Some(risk) = risk {
-            refuse_unless_permitted(dir, risk, policy)?;
+            unsafe_folder(dir, risk, policy).refuse_unless_permitted()?;
         }
         let path = dir.join(LOCK_FILE);
         let file = open_lock(&folder).map_err(|errno| match errno {
@@ -203,7 +228,8 @@ fn check_files(dir: &Path, folder: &OwnedFd, policy: &FilePolicy) -> Result<(), 
         // A start that was interrupted may have left a second name of a complete file.
         durable_file::discard_temporary(dir, name)
             .map_err(|source| StateDirError::Unusable { path: dir.join(name), source })?;
-        let status = inspect_state_file(dir, folder, name, policy)?;
+        let (status, unsafe_path) = inspect_state_file(dir, folder, name, policy)?;
+        unsafe_path.map_or(Ok(()), UnsafeStatePath::refuse_unless_permitted)?;
         if status.is_some_and(|status| name != MASTER_KEY_FILE && status.mode & 0o077 != 0) {
             // Earlier versions created the ledger with the umask of the system. A file of root
             // stays as it is.
@@ -215,59 +241,52 @@ fn check_files(dir: &Path, folder: &OwnedFd, policy: &FilePolicy) -> Result<(), 
     Ok(())
 }
 
-/// Returns the status of a file of the directory, or `None` if there is no such file to check.
+/// Returns the status of a file of the directory, or `None` if there is no such file to check, and
+/// its risk.
 fn inspect_state_file(
     dir: &Path,
     folder: &OwnedFd,
     name: &str,
     policy: &FilePolicy,
-) -> Result<Option<FileStatus>, StateDirError> {
+) -> Result<(Option<FileStatus>, Option<UnsafeStatePath>), StateDirError> {
     let path = dir.join(name);
     let status = match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => FileStatus::from(&stat),
-        Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ENOENT) => return Ok((None, None)),
         Err(errno) => return Err(StateDirError::Unusable { path, source: errno.into() }),
     };
     let is_key = name == MASTER_KEY_FILE;
     let structure = structure_risk(&status);
     if is_key && structure == Some(FileRisk::NotRegular) {
         // The daemon serves the stores without a usable key, and reports `secret_unreadable`.
-        return Ok(None);
-    }
-    if let Some(risk) = structure {
-        return Err(StateDirError::Unsafe { path, risk });
+        return Ok((None, None));
     }
     let protection = if is_key { FileProtection::ReadAndWrite } else { FileProtection::Write };
-    if let Some(risk) = own_file_risk(&status, protection, policy.trusted) {
-        refuse_unless_permitted(&path, risk, policy)?;
-    }
-    Ok(Some(status))
+    // No setting permits a wrong structure.
+    let is_permitted = policy.takes_unsafe && structure.is_none();
+    let risk = own_file_risk(&status, protection, policy.trusted);
+    let unsafe_path = risk.map(|risk| UnsafeStatePath { path, risk, is_permitted });
+    Ok((Some(status), unsafe_path))
 }
 
-/// Checks the directory and its files as [`StateDir::open`] does, and changes nothing. The lock
+fn unsafe_folder(dir: &Path, risk: FileRisk, policy: &FilePolicy) -> UnsafeStatePath {
+    UnsafeStatePath { path: dir.to_owned(), risk, is_permitted: policy.takes_unsafe }
+}
+
+/// Returns every path that [`StateDir::open`] refuses or warns of, and changes nothing. The lock
 /// does not count.
 ///
 /// # Errors
-/// As [`StateDir::open`].
-pub fn inspect_state_dir(dir: &Path, policy: &FilePolicy) -> Result<(), StateDirError> {
+/// Returns [`StateDirError::Unusable`] if the system returns an error.
+pub fn inspect_state_dir(
+    dir: &Path,
+    policy: &FilePolicy,
+) -> Result<Vec<UnsafeStatePath>, StateDirError> {
     let (folder, risk) = open_folder(dir, policy.trusted)
         .map_err(|source| StateDirError::Unusable { path: dir.to_owned(), source })?;
-    if let Some(risk) = risk {
-        refuse_unless_permitted(dir, risk, policy)?;
+    let mut found: Vec<_> = risk.into_iter().map(|risk| unsafe_folder(dir, risk, policy)).collect();
+    for name in STATE_FILES {
+        found.extend(inspect_state_file(dir, &folder, name, policy)?.1);
     }
-    STATE_FILES
-        .into_iter()
-        .try_for_each(|name| inspect_state_file(dir, &folder, name, policy).map(drop))
-}
-
-fn refuse_unless_permitted(
-    path: &Path,
-    risk: FileRisk,
-    policy: &FilePolicy,
-) -> Result<(), StateDirError> {
-    if !policy.takes_unsafe {
-        return Err(StateDirError::Unsafe { path: path.to_owned(), risk });
-    }
-    warn!(path = %path.display(), %risk, "state directory not safe from other users");
-    Ok(())
+    Ok(found)
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::socket::{getsockopt, sockopt};
 use proptest::prelude::*;
@@ -23,10 +24,19 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Returns a port that no process uses, below those that the system gives away by itself.
+/// Number of ports of a test process. It is larger than the number of installations that its tests
+/// have at once.
+const PROCESS_PORTS: u32 = 64;
+
+/// Returns a port that no process uses, below those that the system gives away by itself. Each call
+/// returns the next one of the process, because the daemon opens it later, and another test must
+/// not get it meanwhile.
 fn fixed_port() -> u16 {
-    let first = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
-    (first..)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = 10_000 + std::process::id() % 310 * PROCESS_PORTS;
+    let next = || NEXT.fetch_add(1, Ordering::Relaxed) % PROCESS_PORTS;
+    (0..PROCESS_PORTS)
+        .map(|_| u16::try_from(first + next()).unwrap())
         .find(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok())
         .expect("a free port")
 }
@@ -47,7 +57,7 @@ fn check(agent: &Agent) -> Output {
 }
 
 /// Requires that `check-config` and `serve` refuse the settings, and that the report of the former
-/// names the key, its place, and the remedy.
+/// names the key, its origin, and the remedy.
 fn expect_refused(agent: &Agent, key: &str, problem: &str) {
     let checked = check(agent);
     let report = stderr(&checked);
@@ -56,8 +66,8 @@ fn expect_refused(agent: &Agent, key: &str, problem: &str) {
         report.lines().skip_while(|line| !line.starts_with(key)).take(4).collect();
     assert!(block.iter().any(|line| line.contains(problem)), "{key} {problem}: {report}");
     assert!(block.iter().any(|line| line.starts_with("    allowed: ")), "{report}");
-    let place = block.iter().find(|line| line.starts_with("    found in: "));
-    assert!(place.is_some_and(|place| place.contains("line ")), "{report}");
+    let origin = block.iter().find(|line| line.starts_with("    found in: "));
+    assert!(origin.is_some_and(|origin| origin.contains("line ")), "{report}");
     let served = agent.run_serve_to_end();
     assert!(!served.status.success(), "{key} {problem}");
 }
@@ -150,17 +160,21 @@ fn prefixes_that_overlap_with_other_paths_are_refused() {
 }
 
 #[test]
-fn places_that_a_start_cannot_use_are_found_before_it() {
+fn locations_that_a_start_cannot_use_are_found_before_it() {
     let deep = "d".repeat(200);
     let cases: [(String, &str, &str); 12] = [
         ("[state]\ndir = \"DIR/none/state\"\n".into(), "state.dir", "does not exist"),
         ("[state]\ndir = \"DIR/file\"\n".into(), "state.dir", "not a directory"),
         ("[state]\ndir = \"DIR/file/state\"\n".into(), "state.dir", "cannot be used"),
         ("[state]\ndir = \"DIR/nowhere\"\n".into(), "state.dir", "cannot be used"),
-        ("[state]\ndir = \"/proc/state\"\n".into(), "state.dir", ""),
+        ("[state]\ndir = \"/proc/state\"\n".into(), "state.dir", "no file can be created"),
         ("[state]\ndir = \"DIR/open\"\n".into(), "state.dir", "writable by every user"),
-        (format!("[state]\ndir = \"DIR/{deep}/{deep}/{deep}\"\n"), "state.dir", ""),
-        (format!("[state]\ndir = \"DIR/{}\"\n", "n".repeat(256)), "state.dir", ""),
+        (
+            format!("[state]\ndir = \"DIR/{deep}/{deep}/{deep}\"\n"),
+            "state.dir",
+            "longer than 470 bytes",
+        ),
+        (format!("[state]\ndir = \"DIR/{}\"\n", "n".repeat(256)), "state.dir", "ENAMETOOLONG"),
         (
             "[state]\ndir = \"DIR/state\"\n[server]\nsocket = \"DIR/none/s\"\n".into(),
             "server.socket",
@@ -243,7 +257,15 @@ fn inherited_sockets_replace_the_addresses_in_both() {
     agent.inherited = Some((tcp, unix));
     let checked = agent.check_inheriting();
     assert!(checked.status.success(), "{}", stderr(&checked));
+    // The addresses that no socket has are not doubtful either.
+    let keys = agent.path("access-keys");
+    write_secret(&keys, format!("mn:AKID:{}\n", "s".repeat(40)));
+    agent.configure(&format!("{}[auth]\naccess_keys_file = {keys:?}\n", agent.settings()));
+    let checked = agent.check_inheriting();
+    let output = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && !output.contains("plain HTTP"), "{output}");
     agent.start();
+    assert!(!agent.log().contains("setting is doubtful"), "{}", agent.log());
     // A command opens no address.
     let listed = agent.cli(&["list"], "");
     assert!(!stderr(&listed).contains("not a loopback address"), "{}", stderr(&listed));

@@ -225,6 +225,41 @@ async fn a_reload_keeps_the_tokens_if_the_new_file_is_not_safe() {
     assert_eq!(agent.ask(Method::GET, "/image-store", None).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_reload_judges_the_files_by_the_policy_of_the_start() {
+    needs_root!();
+    let mut agent = installed("");
+    agent.start();
+    permit_all(&agent);
+    write_secret(agent.path("tokens"), format!("other:{}\n", "0".repeat(64)));
+    set_mode(agent.path("tokens"), 0o666);
+    agent.signal(Signal::SIGHUP);
+    let line = agent.until_logged("reload failed; nothing changed");
+    for part in ["is writable by every user", "trust_file_modes takes effect after a restart"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert_eq!(agent.ask(Method::GET, "/image-store", None).await.status, 200);
+}
+
+#[test]
+fn a_reload_warns_of_weak_secrets_as_a_start_does() {
+    let mut agent = installed("");
+    agent.start();
+    assert!(!agent.log().contains("secret can be guessed"), "{}", agent.log());
+    let file = agent.path("access-keys");
+    write_secret(&file, "mn:AKID:hunter2\n");
+    let keys = format!("[auth]\naccess_keys_file = {file:?}\nsession_check_role = \"operate\"");
+    let settings = agent.settings().replacen("[auth]", &keys, 1);
+    assert!(settings.contains(&keys), "{settings}");
+    agent.configure(&settings);
+    agent.signal(Signal::SIGHUP);
+    let line = agent.until_logged("secret can be guessed");
+    assert!(line.contains("AKID") && !line.contains("hunter2"), "{line}");
+    // A change that needs a restart is no doubt about the settings in force.
+    agent.until_logged("callers and signing secrets reloaded");
+    assert!(!agent.log().contains("session_check_role"), "{}", agent.log());
+}
+
 #[test]
 fn a_client_command_sends_no_secret_from_a_file_that_others_can_read_or_replace() {
     needs_root!();

@@ -99,6 +99,49 @@ fn a_state_directory_that_another_user_can_write_to_is_refused() {
 }
 
 #[test]
+fn a_check_lists_every_path_of_the_state_directory_that_is_not_safe() {
+    needs_root!();
+    let agent = installed();
+    let dir = agent.path("state");
+    fs::create_dir(&dir).unwrap();
+    for name in ["node-id", "ledger.sqlite", "master-key"] {
+        write_secret(dir.join(name), "0".repeat(32));
+        set_mode(dir.join(name), 0o666);
+    }
+    set_mode(&dir, 0o777);
+    let unsafe_paths = [
+        "state is writable by every user (mode 0777); the state directory",
+        "node-id is writable",
+        "ledger.sqlite is writable",
+        "master-key is writable",
+    ];
+    let checked = agent.cli(&["check-config"], "");
+    let report = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(checked.status.code(), Some(SETTINGS), "{report}");
+    for part in unsafe_paths {
+        assert_eq!(report.matches(part).count(), 1, "{part}: {report}");
+    }
+    assert_eq!(report.matches("state.dir = ").count(), unsafe_paths.len(), "{report}");
+
+    let permitted = "[state]\ntrust_file_modes = true\n";
+    agent.configure(&agent.settings().replacen("[state]\n", permitted, 1));
+    let checked = agent.cli(&["check-config"], "");
+    let output = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    for part in unsafe_paths {
+        assert_eq!(output.matches(part).count(), 1, "{part}: {output}");
+    }
+    assert_eq!(output.matches("warning: state.dir = ").count(), unsafe_paths.len(), "{output}");
+    // No setting permits a link.
+    fs::remove_file(dir.join("node-id")).unwrap();
+    symlink("absent", dir.join("node-id")).unwrap();
+    let checked = agent.cli(&["check-config"], "");
+    let report = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(report.contains("node-id is a symbolic link"), "{report}");
+    assert_eq!(report.matches("state.dir = ").count(), 1, "{report}");
+}
+
+#[test]
 fn the_files_of_the_state_directory_are_private_whatever_the_umask_is() {
     needs_root!();
     let mut agent = installed();

@@ -14,9 +14,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::watch;
-use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument as _, Span, error};
+use tracing::{Instrument as _, Span};
 
 use super::call::JobCall;
 use super::recorder::{FailureError, JobRecorder, ResultForm};
@@ -123,9 +122,9 @@ impl JobRunner {
         receiver: EndReceiver,
         mut audit: AuditRecord,
         form: ResultForm,
-        operation: impl FnOnce(Arc<dyn OutcomeRecorder>) -> F + Send + 'static,
+        operation: impl FnOnce(Arc<dyn OutcomeRecorder>) -> F + Send,
     ) where
-        F: Future<Output = Result<OperationResult, ApiError>> + Send + 'static,
+        F: Future<Output = Result<OperationResult, ApiError>> + Send,
     {
         let job = request.job;
         let end = match self.registry.record_begin(&request).await {
@@ -135,11 +134,7 @@ impl JobRunner {
                 crash_point("job.begun");
                 let registry = self.registry.clone();
                 let recorder = Arc::new(JobRecorder::new(job, registry, form.clone()));
-                let given = Arc::<JobRecorder>::clone(&recorder);
-                // A task of its own, so that a job whose operation panics ends as well.
-                let running = async move { operation(given).await };
-                let running = self.registry.tasks().spawn(running.instrument(Span::current()));
-                let outcome = running.await.unwrap_or_else(|error| Err(panicked(&error)));
+                let outcome = Box::pin(operation(Arc::<JobRecorder>::clone(&recorder))).await;
                 crash_point("job.ended");
                 let (result, is_recorded) = recorder.final_result(&outcome);
                 let is_repeatable = outcome.as_ref().is_err_and(ApiError::is_direct_answer);
@@ -186,7 +181,7 @@ impl JobRunner {
                 Ok(result.to_response(call.schema, &self.dates))
             }
             Some(Some(JobEnd { outcome: Err(error), is_kept: false })) => Err(error),
-            // The daemon stops.
+            // The daemon stops, or the operation panicked.
             Some(None) => Err(stopping()),
             Some(Some(JobEnd { is_kept: true, .. })) | None => Ok(accepted_response(call, id)),
         }
@@ -220,7 +215,7 @@ fn accepted_response(call: &JobCall, id: JobId) -> Response {
     response::json_response(StatusCode::ACCEPTED, &body)
 }
 
-fn failed_operation(fault: Fault) -> ApiError {
+fn not_begun(fault: Fault) -> ApiError {
     ApiError::ConnectFailed(AttemptFailure::from_fault(fault))
 }
 
@@ -230,28 +225,18 @@ fn not_recorded(error: &CommitError) -> ApiError {
         CommitError::Closed => Reason::AgentStopping,
         _ => Reason::StateDiskTrouble,
     };
-    failed_operation(Fault::new(
-        reason,
-        format!("the job was not recorded, and did not begin: {error}"),
-    ))
+    not_begun(Fault::new(reason, format!("the job was not recorded, and did not begin: {error}")))
 }
 
 fn not_recorded_in_time() -> ApiError {
     let details = "the state disk does not respond: the job was not recorded, and does not begin";
-    failed_operation(Fault::new(Reason::StateDiskTrouble, details))
+    not_begun(Fault::new(Reason::StateDiskTrouble, details))
 }
 
 fn too_many_jobs() -> ApiError {
-    failed_operation(Fault::new(Reason::AgentBusy, "too many jobs are running"))
-}
-
-fn panicked(error: &JoinError) -> ApiError {
-    error!(%error, "operation of job panicked");
-    let details = "the operation ended with an internal error, which the log describes";
-    let remedy = "report the log of the daemon to the developers";
-    failed_operation(Fault::new(Reason::AgentBusy, details).with_remedy(remedy))
+    not_begun(Fault::new(Reason::AgentBusy, "too many jobs are running"))
 }
 
 fn stopping() -> ApiError {
-    failed_operation(Fault::new(Reason::AgentStopping, "the daemon is stopping"))
+    not_begun(Fault::new(Reason::AgentStopping, "the daemon is stopping"))
 }

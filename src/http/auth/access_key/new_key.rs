@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::AccessKeyTable;
-use crate::common::Random;
+use crate::common::{Random, is_hidden};
 
 /// Length of an id, as ZStack's ids have it.
 const ID_CHARS: usize = 20;
@@ -12,7 +12,7 @@ const SECRET_CHARS: usize = 40;
 /// The characters of an id and of a secret.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Returns the line of a new key. The id and the secret are random if they are not given.
+/// Returns the line of a new key with its line feed. The id and the secret are random if they are not given.
 ///
 /// # Errors
 /// The rule that the line would break.
@@ -25,13 +25,24 @@ pub fn new_access_key_line(
 ) -> Result<Zeroizing<String>, &'static str> {
     let id = id.map_or_else(|| random_text(ID_CHARS, random), |id| Zeroizing::new(id.to_owned()));
     let secret = secret.unwrap_or_else(|| random_text(SECRET_CHARS, random));
-    let role = role.map(|role| format!(":{role}")).unwrap_or_default();
-    let line = Zeroizing::new(format!("{name}:{}:{}{role}", id.as_str(), secret.as_str()));
-    if line.starts_with('#') || line.contains(['\n', '\r']) || secret.contains(':') {
+    let colon = if role.is_some() { ":" } else { "" };
+    let parts = [name, ":", &id, ":", &secret, colon, role.unwrap_or_default()];
+    // The capacity is reserved at once, because growing the text would leave copies of the secret in
+    // memory.
+    let size = parts.iter().map(|part| part.len()).sum::<usize>() + "\n".len();
+    let mut line = Zeroizing::new(String::with_capacity(size));
+    parts.iter().for_each(|part| line.push_str(part));
+    if line.starts_with('#') || line.contains(is_hidden) || secret.contains(':') {
         return Err("the name, the id and the secret are on one line, and the secret has no colon");
     }
+    if line.trim() != line.as_str() {
+        return Err("the line begins or ends with white space");
+    }
     match AccessKeyTable::read_file(&line) {
-        Ok(_) => Ok(line),
+        Ok(_) => {
+            line.push('\n');
+            Ok(line)
+        }
         Err(rules) => Err(rules.first().map_or("the line is empty", |(_, rule)| *rule)),
     }
 }
@@ -60,7 +71,7 @@ mod tests {
     fn line(name: &str, id: Option<&str>, secret: Option<&str>, role: Option<&str>) -> String {
         let secret = secret.map(|secret| Zeroizing::new(secret.to_owned()));
         match new_access_key_line(name, id, secret, role, &SystemRandom::default()) {
-            Ok(line) => line.to_string(),
+            Ok(line) => line.strip_suffix('\n').unwrap().to_owned(),
             Err(rule) => rule.to_owned(),
         }
     }
@@ -92,6 +103,10 @@ mod tests {
             ("mn", "", "hunter2", "the id does not consist"),
             ("mn", "AKID", "hunter2:admin", "the name, the id"),
             ("mn", "AKID", "hunter2\nx:y:z", "the name, the id"),
+            ("\u{feff}mn", "AKID", "hunter2", "the name, the id"),
+            ("mn", "AKID", "hunter2\u{202e}", "the name, the id"),
+            (" #mn", "AKID", "hunter2", "the line begins"),
+            ("mn", "AKID", "hunter2 ", "the line begins"),
             ("mn", "AKID", "hunter 2", "the secret does not consist"),
             ("mn", "AKID", "", "the secret does not consist"),
         ] {

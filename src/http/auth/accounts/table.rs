@@ -44,12 +44,14 @@ impl std::fmt::Debug for AccountTable {
 }
 
 impl AccountTable {
-    /// Reads an accounts file. It blocks on the file, so call it before the runtime starts or on a
-    /// separate thread. If a reload fails, the caller keeps its current accounts.
+    /// Reads the accounts file. Without a path, the table is empty. It blocks on the file, so call
+    /// it before the runtime starts or on a separate thread. If a reload fails, the caller keeps its
+    /// current accounts.
     ///
     /// # Errors
     /// [`SettingsError`] names every invalid line.
-    pub fn load_file(path: &Path, policy: &FilePolicy) -> Result<Self, SettingsError> {
+    pub fn load_file(path: Option<&Path>, policy: &FilePolicy) -> Result<Self, SettingsError> {
+        let Some(path) = path else { return Ok(Self::default()) };
         let text = read_text(path, FilePurpose::Secret, policy)
             .map_err(|error| SettingFault::unusable_file(SETTING_KEY, path, &error))?;
         Self::read_file(&text).map_err(|lines| SettingsError::in_lines(SETTING_KEY, path, &lines))
@@ -148,8 +150,9 @@ mod tests {
             std::fs::write(&path, format!("# accounts\n{line}\n")).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             std::fs::set_permissions(&path, mode).unwrap();
-            let error =
-                AccountTable::load_file(&path, &FilePolicy::of_process()).unwrap_err().to_string();
+            let error = AccountTable::load_file(Some(&path), &FilePolicy::of_process())
+                .unwrap_err()
+                .to_string();
             let at = 1 + line.lines().count();
             let expected = format!("auth.accounts_file = {path:?}: line {at}: {problem}");
             assert!(error.contains(&expected), "{error}");

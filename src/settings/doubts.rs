@@ -1,8 +1,9 @@
-//! Settings that are accepted and checked but have no effect yet, and settings that are doubtful
-//! together.
+//! Doubts about settings that are valid, and do not do what an operator is likely to expect.
 //!
 //! `serve` warns of them at start and `check-config` reports them, because a setting without the
-//! expected effect is a trap. The change that implements a key removes it from this list.
+//! expected effect is a trap.
+
+use std::net::SocketAddr;
 
 use super::error::SettingFault;
 use super::own_address::{host_and_port, is_loopback};
@@ -10,12 +11,27 @@ use super::sections::{AuthSettings, Settings, SshSettings};
 use crate::model::Role;
 
 impl Settings {
-    /// Returns the settings that are valid together, and that do not do what an operator is likely
-    /// to expect.
-    pub fn doubts(&self) -> Vec<SettingFault> {
-        let doubts =
-            [self.doubtful_deadline(), self.doubtful_session_check(), self.unsigned_content()];
+    /// Returns the doubts about these settings. `addresses` are those that the daemon listens on,
+    /// which may be inherited sockets in place of `server.listen`.
+    pub fn doubts(&self, addresses: &[SocketAddr]) -> Vec<SettingFault> {
+        let doubts = [
+            self.metrics_without_effect(),
+            self.doubtful_deadline(),
+            self.doubtful_session_check(),
+            self.unsigned_content(addresses),
+        ];
         doubts.into_iter().flatten().collect()
+    }
+
+    /// Returns the doubt about a setting that is accepted before the daemon has what it opens.
+    fn metrics_without_effect(&self) -> Option<SettingFault> {
+        self.server.open_metrics.then(|| SettingFault {
+            key: "server.open_metrics".to_owned(),
+            value: Some("true".to_owned()),
+            problem: "has no effect in this version".to_owned(),
+            allowed: Some("false".to_owned()),
+            origin: None,
+        })
     }
 
     fn doubtful_deadline(&self) -> Option<SettingFault> {
@@ -72,27 +88,19 @@ impl Settings {
     }
 
     /// Returns the doubt about signed requests that others can read and change on their way.
-    fn unsigned_content(&self) -> Option<SettingFault> {
+    fn unsigned_content(&self, addresses: &[SocketAddr]) -> Option<SettingFault> {
         let file = self.auth.access_keys_file.as_ref()?;
-        let exposed = self.server.listen.iter().find(|address| !address.ip().is_loopback())?;
+        let is_exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+        let exposed = addresses.iter().find(is_exposed)?;
         let problem = format!(
             "{exposed} is served over plain HTTP, and a signature covers neither the body nor the \
              query: anyone on the way can read and change a request, and repeat it for 15 minutes"
         );
         let fault = SettingFault {
-            allowed: Some("server.tls, or a loopback address in server.listen".to_owned()),
+            allowed: Some("server.tls, or only loopback addresses to listen on".to_owned()),
             ..SettingFault::in_file("auth.access_keys_file", file, problem)
         };
         self.server.tls.is_none().then_some(fault)
-    }
-
-    /// Returns the keys whose value has no effect yet, in the order of `config/agent.toml`.
-    pub fn not_yet(&self) -> Vec<&'static str> {
-        let server = &self.server;
-        [("server.open_metrics", server.open_metrics)]
-            .into_iter()
-            .filter_map(|(key, idle)| idle.then_some(key))
-            .collect()
     }
 }
 
@@ -103,17 +111,26 @@ mod tests {
     use super::*;
     use crate::settings::TlsSettings;
 
+    fn doubts(settings: &Settings) -> Vec<SettingFault> {
+        settings.doubts(&settings.server.listen)
+    }
+
     #[test]
-    fn the_defaults_promise_nothing_that_has_no_effect() {
-        assert_eq!(Settings::built_in().not_yet(), Vec::<&str>::new());
+    fn the_defaults_are_not_doubtful_and_a_setting_without_effect_is() {
+        let mut settings = Settings::built_in();
+        assert_eq!(doubts(&settings), []);
+        settings.server.open_metrics = true;
+        let [doubt] = &doubts(&settings)[..] else { panic!("{:?}", doubts(&settings)) };
+        let expected = "server.open_metrics = true: has no effect in this version; allowed: false";
+        assert_eq!(doubt.to_string(), expected);
     }
 
     #[test]
     fn an_attempt_deadline_below_the_sum_of_the_phases_is_doubtful() {
         let mut settings = Settings::built_in();
-        assert_eq!(settings.doubts(), []);
+        assert_eq!(doubts(&settings), []);
         settings.monitor.attempt_deadline = Duration::from_millis(29_999);
-        let [doubt] = &settings.doubts()[..] else { panic!("{:?}", settings.doubts()) };
+        let [doubt] = &doubts(&settings)[..] else { panic!("{:?}", doubts(&settings)) };
         assert!(doubt.to_string().contains("less than 30s"), "{doubt}");
     }
 
@@ -131,11 +148,11 @@ mod tests {
             let mut settings = Settings::built_in();
             settings.auth.session_check_url = Some(format!("{host}{path}"));
             settings.auth.session_check_role = Role::Operate;
-            assert_eq!(settings.doubts().len(), usize::from(expected), "{host}");
+            assert_eq!(doubts(&settings).len(), usize::from(expected), "{host}");
         }
         let mut settings = Settings::built_in();
         settings.auth.session_check_role = Role::Operate;
-        let [doubt] = &settings.doubts()[..] else { panic!("{:?}", settings.doubts()) };
+        let [doubt] = &doubts(&settings)[..] else { panic!("{:?}", doubts(&settings)) };
         assert!(doubt.to_string().contains("no effect without auth.session_check_url"), "{doubt}");
     }
 
@@ -145,9 +162,14 @@ mod tests {
         settings.server.listen =
             ["127.0.0.1:7811", "[::1]:7811"].map(|at| at.parse().unwrap()).into();
         settings.auth.access_keys_file = Some("/keys".into());
-        assert_eq!(settings.doubts(), []);
+        assert_eq!(doubts(&settings), []);
+        // Inherited sockets are judged in place of the addresses of the settings.
+        let inherited = |address: &str| settings.doubts(&[address.parse().unwrap()]).len();
+        assert_eq!(inherited("[::ffff:127.0.0.1]:7811"), 0);
+        assert_eq!(inherited("192.0.2.2:7811"), 1);
         settings.server.listen.push("192.0.2.1:7811".parse().unwrap());
-        let [doubt] = &settings.doubts()[..] else { panic!("{:?}", settings.doubts()) };
+        assert_eq!(settings.doubts(&["127.0.0.1:7811".parse().unwrap()]), []);
+        let [doubt] = &doubts(&settings)[..] else { panic!("{:?}", doubts(&settings)) };
         let doubt = doubt.to_string();
         assert!(doubt.contains("192.0.2.1:7811") && doubt.contains("neither the body"), "{doubt}");
         settings.server.tls = Some(TlsSettings {
@@ -156,13 +178,6 @@ mod tests {
             client_ca: None,
             clients_file: None,
         });
-        assert_eq!(settings.doubts(), []);
-    }
-
-    #[test]
-    fn what_has_no_effect_yet_is_named() {
-        let mut settings = Settings::built_in();
-        settings.server.open_metrics = true;
-        assert_eq!(settings.not_yet(), ["server.open_metrics"]);
+        assert_eq!(doubts(&settings), []);
     }
 }
