@@ -1,15 +1,22 @@
-//! A login that holds all that it needs of the daemon. What remains is the server's part.
+//! The preparation of a login: it acquires all that the login needs of the daemon. The rest is the
+//! server's part.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use russh::keys::PrivateKey;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
-use crate::model::Fault;
+use crate::model::{Fault, Reason, SshCredentials};
 
-use super::limit::ServerPermit;
-use super::verifier::LoginRequest;
+use super::auth::private_key;
+use super::deadline::LoginDeadline;
+use super::limit::{LoginClass, ServerPermit};
+use super::phase::{LoginPhase, limit_phase, time_phase};
+use super::session::resolve::{self, ResolvedServer};
+use super::verifier::{LoginRequest, Verifier, VerifierInner};
 
 /// A login that [`Verifier::prepare_login`](super::Verifier::prepare_login) prepared, or the fault
 /// of its definition. Dropping it releases its permit.
@@ -47,4 +54,120 @@ pub(super) struct ReadyLogin {
     /// Time that opening the private key took. The name lookup may have run at the same time.
     pub(super) key_opening: Duration,
     pub(super) permit: ServerPermit,
+}
+
+impl Verifier {
+    /// Acquires what a login needs of the daemon: the opened private key, the addresses of the
+    /// server, and the permit for a login on it. Ends by `deadline`. None of this waits for the
+    /// server, so no wait here is the server's time.
+    ///
+    /// A fault of the store's login, such as a name that does not resolve, is not returned here.
+    /// The prepared login carries it, and [`Verifier::verify`] returns it.
+    ///
+    /// # Errors
+    /// Returns `agent_busy` if too many encrypted keys are being opened, or if other logins on the
+    /// same server do not end. The facts are `host` and `port`, and those of the limit.
+    ///
+    /// # Cancel safety
+    /// Dropping the future or the prepared login releases the permit. Two things end a little later
+    /// on the runtime's blocking pool: a name lookup, and the decryption of a key.
+    pub async fn prepare_login(
+        &self,
+        login: LoginRequest,
+        class: LoginClass,
+        deadline: LoginDeadline,
+    ) -> Result<PreparedLogin, Fault> {
+        let span = tracing::info_span!("ssh_prepare", address = %login.address);
+        let prepared = self.acquire_needs(&login, class, deadline).instrument(span).await;
+        match prepared {
+            Err(fault) if fault.reason() == Reason::AgentBusy => Err(at_server(fault, &login)),
+            ready => Ok(PreparedLogin { login, ready }),
+        }
+    }
+
+    async fn acquire_needs(
+        &self,
+        login: &LoginRequest,
+        class: LoginClass,
+        deadline: LoginDeadline,
+    ) -> Result<ReadyLogin, Fault> {
+        let VerifierInner { settings, allowed_targets, login_limiter, .. } = &*self.inner;
+        let now = Instant::now();
+        let own = (settings.resolve_timeout, "ssh.resolve_timeout");
+        let limit = deadline.limit_phase(own, now, deadline.waited(now, Duration::ZERO));
+        let resolving = resolve::resolve_address(&login.address, allowed_targets, limit.until());
+        let resolving = limit_phase(LoginPhase::Resolve, limit, resolving);
+        let (key, resolved) = join_needs(self.open_key(login, deadline), resolving).await?;
+        let (key, key_opening) = key.unzip();
+        let (ResolvedServer { addresses, is_this_host }, resolve) = resolved;
+        let first = addresses.first().map(|address| address.ip().to_canonical());
+        let server = LoginServer {
+            other_host: first.filter(|_| !is_this_host),
+            port: login.address.port.get(),
+        };
+        let permit =
+            login_limiter.acquire(&addresses, class, &login.username, deadline.at()).await?;
+        let key_opening = key_opening.unwrap_or_default();
+        Ok(ReadyLogin { key, server, addresses, resolve, key_opening, permit })
+    }
+
+    /// Opens the private key of the login, if there is one. Returns it with the time that this
+    /// took.
+    async fn open_key(
+        &self,
+        login: &LoginRequest,
+        deadline: LoginDeadline,
+    ) -> Result<Option<(Arc<PrivateKey>, Duration)>, Fault> {
+        let SshCredentials { private_key, passphrase, .. } = &login.credentials;
+        if login.credentials.is_empty() {
+            let details = "the store has neither a password nor a private key";
+            return Err(Fault::new(Reason::MethodNotOffered, details));
+        }
+        let Some(text) = private_key else { return Ok(None) };
+        let key_permits = &self.inner.key_permits;
+        let parsing = private_key::open_key(text, passphrase.as_ref(), key_permits, deadline);
+        Ok(Some(time_phase(LoginPhase::Key, parsing).await?.0))
+    }
+}
+
+/// Waits for the key of a login and for its addresses. A fault of the key is returned at once, and
+/// in place of one of the addresses: an unusable key needs no server to be rejected.
+async fn join_needs<K, A>(
+    opening: impl Future<Output = Result<K, Fault>>,
+    resolving: impl Future<Output = Result<A, Fault>>,
+) -> Result<(K, A), Fault> {
+    let (key, resolved) = tokio::try_join!(opening, async { Ok(resolving.await) })?;
+    Ok((key, resolved?))
+}
+
+/// Adds the server of a login to its fault.
+pub(super) fn at_server(fault: Fault, login: &LoginRequest) -> Fault {
+    fault
+        .with_detail("host", login.address.hostname.as_str())
+        .with_detail("port", login.address.port.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    async fn answered_later<T>(answer: T) -> T {
+        tokio::task::yield_now().await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_unusable_key_waits_for_no_name_service_and_precedes_its_fault() {
+        let unusable = || Err::<(), _>(Fault::new(Reason::KeyUnusable, "damaged"));
+        let unknown = || Err::<(), _>(Fault::new(Reason::NameNotFound, "no such name"));
+        let fault = join_needs(answered_later(unusable()), pending::<Result<(), Fault>>()).await;
+        assert_eq!(fault.unwrap_err().reason(), Reason::KeyUnusable);
+        let fault = join_needs(answered_later(unusable()), ready(unknown())).await;
+        assert_eq!(fault.unwrap_err().reason(), Reason::KeyUnusable);
+        let fault = join_needs(answered_later(Ok(())), ready(unknown())).await;
+        assert_eq!(fault.unwrap_err().reason(), Reason::NameNotFound);
+        assert_eq!(join_needs(ready(Ok(1)), answered_later(Ok(2))).await, Ok((1, 2)));
+    }
 }
