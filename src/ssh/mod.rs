@@ -32,9 +32,9 @@ mod verifier;
 pub use auth::method::AuthMethod;
 pub use deadline::LoginDeadline;
 pub use host::MarkerLocation;
-pub use limit::LoginClass;
+pub use limit::{LoginClass, ServerPermit};
 pub use phase::PhaseDurations;
-pub use prepared::{LoginServer, PreparedLogin};
+pub use prepared::{LoginServer, PreparedLogin, ResolvedLogin};
 #[cfg(test)]
 pub(crate) use session::host_key::HostKeyCheck;
 pub use verifier::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};

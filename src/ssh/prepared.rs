@@ -18,18 +18,31 @@ use super::phase::{LoginPhase, limit_phase, time_phase};
 use super::session::resolve::{self, ResolvedServer};
 use super::verifier::{LoginRequest, Verifier, VerifierInner};
 
-/// A login that [`Verifier::prepare_login`](super::Verifier::prepare_login) prepared, or the fault
-/// of its definition. Dropping it releases its permit.
+/// A login with its key and the addresses of its server, or the fault of its definition. It still
+/// needs the permit for its server.
 #[derive(Debug)]
-pub struct PreparedLogin {
+pub struct ResolvedLogin {
     pub(super) login: LoginRequest,
     pub(super) ready: Result<ReadyLogin, Fault>,
 }
 
-impl PreparedLogin {
+/// A login with all that it needs of the daemon. Dropping it releases its permit.
+#[derive(Debug)]
+pub struct PreparedLogin {
+    pub(super) resolved: ResolvedLogin,
+    /// `None` if a fault prevents the login.
+    pub(super) permit: Option<ServerPermit>,
+}
+
+impl ResolvedLogin {
     /// Returns the server of the login, or `None` if a fault prevents the login.
     pub fn server(&self) -> Option<LoginServer> {
         self.ready.as_ref().ok().map(|ready| ready.server)
+    }
+
+    /// Adds the permit that [`Verifier::acquire_permit`] returned for this login.
+    pub fn with_permit(self, permit: Option<ServerPermit>) -> PreparedLogin {
+        PreparedLogin { resolved: self, permit }
     }
 }
 
@@ -53,45 +66,82 @@ pub(super) struct ReadyLogin {
     pub(super) resolve: Duration,
     /// Time that opening the private key took. The name lookup may have run at the same time.
     pub(super) key_opening: Duration,
-    pub(super) permit: ServerPermit,
 }
 
 impl Verifier {
-    /// Acquires what a login needs of the daemon: the opened private key, the addresses of the
-    /// server, and the permit for a login on it. Ends by `deadline`. None of this waits for the
-    /// server, so no wait here is the server's time.
-    ///
-    /// A fault of the store's login, such as a name that does not resolve, is not returned here.
-    /// The prepared login carries it, and [`Verifier::verify`] returns it.
+    /// Acquires what a login needs of the daemon: its key and addresses as
+    /// [`Verifier::resolve_login`] does, and then the permit for the server.
     ///
     /// # Errors
-    /// Returns `agent_busy` if too many encrypted keys are being opened, or if other logins on the
-    /// same server do not end. The facts are `host` and `port`, and those of the limit.
+    /// Those of [`Verifier::resolve_login`] and [`Verifier::acquire_permit`].
     ///
     /// # Cancel safety
-    /// Dropping the future or the prepared login releases the permit. Two things end a little later
-    /// on the runtime's blocking pool: a name lookup, and the decryption of a key.
+    /// Dropping the prepared login releases the permit, and dropping the future does too.
     pub async fn prepare_login(
         &self,
         login: LoginRequest,
         class: LoginClass,
         deadline: LoginDeadline,
     ) -> Result<PreparedLogin, Fault> {
+        let resolved = self.resolve_login(login, deadline).await?;
+        let permit = self.acquire_permit(&resolved, class, deadline.at()).await?;
+        Ok(resolved.with_permit(permit))
+    }
+
+    /// Opens the private key and looks up the addresses of the server. Ends by `deadline`. Neither
+    /// waits for the server, so no wait here is the server's time.
+    ///
+    /// A fault of the store's login, such as a name that does not resolve, is not returned here.
+    /// The resolved login carries it, and [`Verifier::verify`] returns it.
+    ///
+    /// # Errors
+    /// Returns `agent_busy` if too many encrypted keys are being opened, or if the daemon is short
+    /// of a resource. The facts are `host` and `port`, and those of the limit.
+    ///
+    /// # Cancel safety
+    /// Two things end a little later on the runtime's blocking pool: a name lookup, and the
+    /// decryption of a key.
+    pub async fn resolve_login(
+        &self,
+        login: LoginRequest,
+        deadline: LoginDeadline,
+    ) -> Result<ResolvedLogin, Fault> {
         let span = tracing::info_span!("ssh_prepare", address = %login.address);
-        let prepared = self.acquire_needs(&login, class, deadline).instrument(span).await;
-        match prepared {
+        let resolved = self.acquire_key_and_addresses(&login, deadline).instrument(span).await;
+        match resolved {
             Err(fault) if fault.reason() == Reason::AgentBusy => Err(at_server(fault, &login)),
-            ready => Ok(PreparedLogin { login, ready }),
+            ready => Ok(ResolvedLogin { login, ready }),
         }
     }
 
-    async fn acquire_needs(
+    /// Waits for the permit for the server of a login. Returns `None` if a fault prevents the
+    /// login. A free permit is granted also if `until` has passed.
+    ///
+    /// # Errors
+    /// Returns `agent_busy` if other logins on the same server did not end by `until`. The facts
+    /// are `host` and `port`, and those of the limit.
+    ///
+    /// # Cancel safety
+    /// The login loses its place in the queue if the future is dropped.
+    pub async fn acquire_permit(
+        &self,
+        resolved: &ResolvedLogin,
+        class: LoginClass,
+        until: Instant,
+    ) -> Result<Option<ServerPermit>, Fault> {
+        let ResolvedLogin { login, ready } = resolved;
+        let Ok(ready) = ready else { return Ok(None) };
+        let limiter = &self.inner.login_limiter;
+        let permit = limiter.acquire(&ready.addresses, class, &login.username, until).await;
+        permit.map(Some).map_err(|fault| at_server(fault, login))
+    }
+
+    async fn acquire_key_and_addresses(
         &self,
         login: &LoginRequest,
-        class: LoginClass,
         deadline: LoginDeadline,
     ) -> Result<ReadyLogin, Fault> {
-        let VerifierInner { settings, allowed_targets, login_limiter, .. } = &*self.inner;
+        let VerifierInner { settings, allowed_targets, .. } = &*self.inner;
         let now = Instant::now();
         let own = (settings.resolve_timeout, "ssh.resolve_timeout");
         let limit = deadline.limit_phase(own, now, deadline.waited(now, Duration::ZERO));
@@ -105,10 +155,8 @@ impl Verifier {
             other_host: first.filter(|_| !is_this_host),
             port: login.address.port.get(),
         };
-        let permit =
-            login_limiter.acquire(&addresses, class, &login.username, deadline.at()).await?;
         let key_opening = key_opening.unwrap_or_default();
-        Ok(ReadyLogin { key, server, addresses, resolve, key_opening, permit })
+        Ok(ReadyLogin { key, server, addresses, resolve, key_opening })
     }
 
     /// Opens the private key of the login, if there is one. Returns it with the time that this

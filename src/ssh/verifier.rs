@@ -21,9 +21,9 @@ use super::auth::{self, AuthMaterial};
 use super::deadline::{LoginDeadline, PhaseLimit};
 use super::host::local_keys::LocalHostKeys;
 use super::host::{LocalHost, MarkerLocation, verify_same_host};
-use super::limit::{LoginEnd, LoginLimiter};
+use super::limit::{LoginEnd, LoginLimiter, ServerPermit};
 use super::phase::{LoginPhase, PhaseDurations, limit_phase, time_phase};
-use super::prepared::{PreparedLogin, ReadyLogin, at_server};
+use super::prepared::{PreparedLogin, ReadyLogin, ResolvedLogin, at_server};
 use super::session::algorithms::SshAlgorithms;
 use super::session::dial;
 use super::session::disconnect::PendingDisconnects;
@@ -132,10 +132,10 @@ impl Verifier {
         prepared: PreparedLogin,
         deadline: LoginDeadline,
     ) -> Result<VerifiedLogin, Fault> {
-        let PreparedLogin { login, ready } = prepared;
+        let PreparedLogin { resolved: ResolvedLogin { login, ready }, permit } = prepared;
         let span = tracing::info_span!("ssh_check", address = %login.address);
         let checking = async {
-            let outcome = self.check_login(&login, ready?, deadline).await;
+            let outcome = self.check_login(&login, ready?, permit, deadline).await;
             if let Ok(VerifiedLogin { methods, peer, phases, .. }) = &outcome {
                 let methods = || methods.iter().map(|method| method.as_str()).collect::<Vec<_>>();
                 tracing::debug!(%peer, methods = ?methods(), ?phases, "login verified");
@@ -158,16 +158,18 @@ impl Verifier {
         &self,
         login: &LoginRequest,
         ready: ReadyLogin,
+        permit: Option<ServerPermit>,
         deadline: LoginDeadline,
     ) -> Result<VerifiedLogin, Fault> {
-        let ReadyLogin { key, addresses, resolve, key_opening, permit, .. } = ready;
+        let ReadyLogin { key, addresses, resolve, key_opening, .. } = ready;
+        let release = |end| permit.into_iter().for_each(|permit| permit.release(end));
         // The key and the addresses are acquired at the same time.
         let waited = deadline.waited(Instant::now(), resolve.max(key_opening));
         let limit = |own| deadline.limit_phase(own, Instant::now(), waited);
         let (mut session, reached) = match self.connect(login, &addresses, limit).await {
             Ok(connected) => connected,
             Err(fault) => {
-                permit.release(LoginEnd::of_fault(&fault));
+                release(LoginEnd::of_fault(&fault));
                 return Err(fault);
             }
         };
@@ -182,7 +184,7 @@ impl Verifier {
             let logging_in = auth::log_in(&mut session, &material, limit.until());
             let logged_in = self.log_in_and_read_local_keys(logging_in, limit, deadline.at()).await;
             // The server has decided. The remaining work is not a login, so it needs no permit.
-            permit.release(match &logged_in {
+            release(match &logged_in {
                 Ok(_) => LoginEnd::Answered,
                 Err(fault) => LoginEnd::of_fault(fault),
             });

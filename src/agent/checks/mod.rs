@@ -1,6 +1,7 @@
 //! The checks of one connect attempt, which run concurrently. The monitor runs them separately.
 
 mod login;
+pub(super) mod permits;
 mod preparation;
 pub(super) mod running;
 pub(super) mod worker;

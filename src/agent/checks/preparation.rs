@@ -3,6 +3,7 @@
 //! store stays as it is.
 
 use super::login::PreparedStoreLogin;
+use super::permits::{SharedPermit, acquire_together};
 use super::worker::{PreparedWorker, StoreWorker};
 use super::{check_thread, login};
 use crate::agent::AgentContext;
@@ -37,8 +38,15 @@ pub(super) async fn prepare_attempt(
     }
     check_thread(deadline.at()).await?;
     let permit = logins.acquire_for_attempt(deadline.at()).await?;
-    let class = LoginClass::Attempt;
-    let login = login::prepare_login(context, store, logins, class, permit, deadline).await?;
-    let worker = worker.prepare(context, &store.image_dir, deadline.at()).await?;
-    Ok(PreparedAttempt { login: Some(login), worker })
+    let login = login::resolve_login(context, store, logins, permit, deadline).await?;
+    let first = SharedPermit::likely_taken(worker.has_hung());
+    let (server_permit, worker_permit) = acquire_together(
+        first,
+        |until| login.acquire_permit(context, LoginClass::Attempt, until),
+        |until| worker.acquire_permit(context, until),
+        deadline.at(),
+    )
+    .await?;
+    let worker = worker.start(context, &store.image_dir, worker_permit).await?;
+    Ok(PreparedAttempt { login: Some(login.with_permit(server_permit)), worker })
 }

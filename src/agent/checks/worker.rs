@@ -72,17 +72,28 @@ impl StoreWorker {
         slot.stuck_worker().is_some()
     }
 
-    /// Acquires a permit and starts a worker in the slot, unless another probe uses it.
+    /// Waits for a permit to run the worker. A free permit is granted also if `until` has passed.
     ///
     /// # Errors
-    /// `agent_busy` if there was no permit by `deadline`, or no process can be started.
-    pub(crate) async fn prepare(
+    /// `agent_busy` if the running workers did not end by `until`.
+    pub(crate) async fn acquire_permit(
+        &self,
+        context: &AgentContext,
+        until: Instant,
+    ) -> Result<WorkerPermit, Fault> {
+        context.prober.limiter().acquire_until(self.has_hung(), until).await
+    }
+
+    /// Starts a worker in the slot, unless another probe uses it.
+    ///
+    /// # Errors
+    /// `agent_busy` if no process can be started.
+    pub(crate) async fn start(
         &self,
         context: &AgentContext,
         dir: &ImageDir,
-        deadline: Instant,
+        permit: WorkerPermit,
     ) -> Result<PreparedWorker, Fault> {
-        let permit = context.prober.limiter().acquire_until(self.has_hung(), deadline).await?;
         let Ok(mut slot) = Arc::clone(&self.0.slot).try_lock_owned() else {
             return Ok(PreparedWorker { permit: Some(permit), slot: None });
         };
@@ -113,7 +124,7 @@ impl StoreWorker {
         let permit = match prepared.permit.take() {
             Some(permit) => Some(permit),
             None if self.is_stuck().await => None,
-            None => match self.acquire_permit(context, limit).await {
+            None => match self.acquire_permit_within(context, limit).await {
                 Ok(permit) => Some(permit),
                 Err(fault) => return failed(fault),
             },
@@ -147,19 +158,19 @@ impl StoreWorker {
     /// # Errors
     /// `agent_busy` if there was none by the deadline of the attempt. The monitor waits as long as
     /// it takes: a new request would lose its place in the order.
-    async fn acquire_permit(
+    async fn acquire_permit_within(
         &self,
         context: &AgentContext,
         limit: ProbeLimit,
     ) -> Result<WorkerPermit, Fault> {
-        let limiter = context.prober.limiter();
         match limit {
-            ProbeLimit::Attempt(deadline) => limiter.acquire_until(self.has_hung(), deadline).await,
-            ProbeLimit::Monitor => Ok(limiter.acquire(self.has_hung()).await),
+            ProbeLimit::Attempt(deadline) => self.acquire_permit(context, deadline).await,
+            ProbeLimit::Monitor => Ok(context.prober.limiter().acquire(self.has_hung()).await),
         }
     }
 
-    fn has_hung(&self) -> bool {
+    /// Returns true if the last probe of the store hung.
+    pub(super) fn has_hung(&self) -> bool {
         self.0.has_hung.load(Ordering::Relaxed)
     }
 }

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use crate::agent::AgentContext;
 use crate::agent::checks::check_thread;
+use crate::agent::checks::permits::{SharedPermit, acquire_together};
 use crate::agent::checks::worker::{PreparedWorker, StoreWorker};
 use crate::agent::login::trial::TrialPermit;
 use crate::model::{AddStore, Fault, ProcessId};
@@ -53,20 +54,31 @@ pub(super) async fn prepare_add(
     let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
     check_thread(deadline.at()).await?;
     let login = new_login(request);
-    let prepared =
-        context.verifier.prepare_login(login.clone(), LoginClass::Trial, deadline).await?;
-    let server = prepared.server();
+    let resolved = context.verifier.resolve_login(login.clone(), deadline).await?;
     let trials = &context.trial_logins;
-    let mut trial = trials.acquire(server, &login, request.force, deadline.at()).await?;
+    let mut trial = trials.acquire(resolved.server(), &login, request.force, deadline.at()).await?;
     let rejection = trial.as_mut().and_then(|trial| trial.cached_rejection(Instant::now()));
-    // A rejection releases the permit of the login.
-    let login = rejection.map_or(Ok(prepared), Err);
+    let login = rejection.map_or(Ok(resolved), Err);
+    let acquire_server = async |until| match &login {
+        Ok(resolved) => context.verifier.acquire_permit(resolved, LoginClass::Trial, until).await,
+        Err(_) => Ok(None),
+    };
     if workers.probe.is_stuck().await {
+        let server_permit = acquire_server(deadline.at()).await?;
+        let login = login.map(|resolved| resolved.with_permit(server_permit));
         return Ok(PreparedAdd { trial, login, worker: PreparedWorker::default() });
     }
+    let (server_permit, worker_permit) = acquire_together(
+        SharedPermit::Server,
+        acquire_server,
+        |until| workers.probe.acquire_permit(context, until),
+        deadline.at(),
+    )
+    .await?;
     let dir = &request.image_dir;
-    let worker = workers.probe.prepare(context, dir, deadline.at()).await?;
+    let worker = workers.probe.start(context, dir, worker_permit).await?;
     context.prober.prepare_worker(&mut *workers.marker.slot().lock().await, dir).await?;
+    let login = login.map(|resolved| resolved.with_permit(server_permit));
     Ok(PreparedAdd { trial, login, worker })
 }
 

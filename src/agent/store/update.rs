@@ -90,15 +90,16 @@ pub(crate) async fn verify_update(
     let is_current_login = uses_stored && login.username == store.username && !moves;
     // Boxed, because each of the futures around it holds a copy of it on the stack of a thread.
     let verify = Box::pin(async {
-        let class = LoginClass::Trial;
-        let prepared = context.verifier.prepare_login(login.clone(), class, preparation).await?;
+        let resolved = context.verifier.resolve_login(login.clone(), preparation).await?;
         // The rejections of the present login count for the store.
-        let server = prepared.server().filter(|_| !is_current_login);
+        let server = resolved.server().filter(|_| !is_current_login);
         let mut trial = context.trial_logins.acquire(server, &login, force, until).await?;
         let rejection = trial.as_mut().and_then(|trial| trial.cached_rejection(Instant::now()));
         if let Some(rejection) = rejection {
             return Err(rejection);
         }
+        let permit = context.verifier.acquire_permit(&resolved, LoginClass::Trial, until).await?;
+        let prepared = resolved.with_permit(permit);
         // The waits before this do not count.
         let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
         let outcome = context.verifier.verify(prepared, deadline).await;

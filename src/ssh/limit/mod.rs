@@ -38,7 +38,7 @@ struct LimiterState {
 /// The right to one of the concurrent logins on a server, or a place in its queue. Dropping it
 /// releases it.
 #[derive(Debug)]
-pub(super) struct ServerPermit {
+pub struct ServerPermit {
     state: Arc<Mutex<LimiterState>>,
     server: (IpAddr, u16),
     number: LoginNumber,

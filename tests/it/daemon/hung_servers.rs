@@ -21,16 +21,16 @@ const STORES: usize = 60;
 /// Reconnects that are measured with and without the hung server.
 const RECONNECTS: usize = 15;
 /// A reconnect on a loaded machine. A shorter one says nothing about the other server.
-const FLOOR: Duration = Duration::from_millis(400);
+pub(super) const FLOOR: Duration = Duration::from_millis(400);
 
-fn folder(disk: &MountedFs, name: &str) -> PathBuf {
+pub(super) fn folder(disk: &MountedFs, name: &str) -> PathBuf {
     let folder = disk.path().join(name);
     fs::create_dir(&folder).unwrap();
     folder
 }
 
 /// Reconnects a store repeatedly, and returns the longest time that it took.
-async fn slowest(agent: &Agent, uuid: &str) -> Duration {
+pub(super) async fn slowest(agent: &Agent, uuid: &str) -> Duration {
     let mut longest = Duration::ZERO;
     for _ in 0..RECONNECTS {
         let begun = Instant::now();

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 use serde_json::json;
+use tokio::task::JoinSet;
 
+use super::hung_servers::{FLOOR, folder, slowest};
 use crate::support::agent::Agent;
-use crate::support::filesystems::MountedFs;
+use crate::support::filesystems::{MountedFs, UnservedMount};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
@@ -171,4 +173,46 @@ async fn a_hung_store_holds_neither_a_stop_nor_the_port_of_the_next_start() {
     scene.hung_disk.freeze("-u");
     until_gone(worker).await;
     assert_eq!(scene.agent.reconnect(&scene.stuck).await.status, 200);
+}
+
+/// Stores on one disk that hangs: more than the workers that they share, and the logins that one
+/// server permits.
+const HUNG_STORES: usize = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reconnects_of_stores_on_a_hung_disk_delay_no_login_on_their_server() {
+    needs_root!();
+    let (disk, user) = (MountedFs::tmpfs("size=64m"), User::create());
+    let sshd = Builder::new().start();
+    let more = "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"3s\"\nfail_after = 1\n";
+    let mut agent = Agent::installed(&disk.path(), more);
+    agent.start();
+    let fine = agent.add(&folder(&disk, "fine"), &sshd, &user).await;
+    let hung_disk = folder(&disk, "hung");
+    let mut hung = Vec::new();
+    for n in 0..HUNG_STORES {
+        let dir = folder(&disk, &format!("hung/{n}"));
+        hung.push(agent.add(&dir, &sshd, &user).await);
+    }
+    let without = slowest(&agent, &fine).await;
+
+    let mount = UnservedMount::over(&hung_disk);
+    for store in &hung {
+        let has_hung = async || agent.inventory(store).await["status"] == "Disconnected";
+        until("a probe that hung", has_hung).await;
+    }
+    let mut callers = JoinSet::new();
+    for store in hung {
+        let daemon = agent.http();
+        let path = format!("/zstack/v1/backup-storage/image-store/{store}/actions");
+        let body = json!({"params": {}});
+        callers.spawn(async move { daemon.send_request(Method::PUT, &path, Some(&body)).await });
+    }
+    let with = slowest(&agent, &fine).await;
+    while callers.try_join_next().is_some() {}
+    assert!(!callers.is_empty(), "the other reconnects ended too early");
+    callers.abort_all();
+    drop(mount);
+    println!("slowest: {without:?} alone, {with:?} beside");
+    assert!(with < 3 * without.max(FLOOR), "{with:?} beside {without:?}");
 }

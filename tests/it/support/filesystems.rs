@@ -173,7 +173,8 @@ impl Drop for BindMount {
 
 /// A FUSE mount without a server: every call on it sleeps until SIGKILL. Unmounted when dropped.
 pub(crate) struct UnservedMount {
-    folder: tempfile::TempDir,
+    point: PathBuf,
+    _folder: Option<tempfile::TempDir>,
     /// Process that holds the FUSE connection, which ends with it.
     holder: Child,
 }
@@ -183,6 +184,13 @@ impl UnservedMount {
         let folder = tempfile::tempdir().unwrap();
         let point = folder.path().join("mnt");
         fs::create_dir(&point).unwrap();
+        let mut mount = Self::over(&point);
+        mount._folder = Some(folder);
+        mount
+    }
+
+    /// Hides an existing folder under the mount.
+    pub(crate) fn over(point: &Path) -> Self {
         let script = "exec 3<>/dev/fuse && mount -i -t fuse \
              -o fd=3,rootmode=40000,user_id=0,group_id=0 unserved \"$0\" && echo mounted && cat";
         let mut holder = Command::new("sh")
@@ -194,12 +202,12 @@ impl UnservedMount {
         let mut line = String::new();
         BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "mounted\n");
-        Self { folder, holder }
+        Self { point: point.to_owned(), _folder: None, holder }
     }
 
     /// Returns the mount point.
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("mnt")
+        self.point.clone()
     }
 }
 
