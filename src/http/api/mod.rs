@@ -5,7 +5,6 @@ mod accounts;
 pub(super) mod agent_protocol;
 pub(super) mod health;
 pub(super) mod job;
-mod legacy;
 mod operation;
 mod queries;
 pub(super) mod query_string;

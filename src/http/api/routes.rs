@@ -9,10 +9,8 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 
 use super::job::call::JOBS_PATH;
 use super::job::result::get_job;
-use super::{
-    AppState, accounts, agent_protocol, health, legacy, queries, store_health, stores, unsupported,
-    version,
-};
+use super::unsupported::{self, legacy};
+use super::{AppState, accounts, agent_protocol, health, queries, store_health, stores, version};
 use crate::agent::{Registry, StoreService};
 use crate::common::string_enum;
 use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COMMAND};

@@ -4,20 +4,22 @@
 //! The calls that ZStack carries out asynchronously are operations like any other, so that a client
 //! that polls gets the error through its job.
 
+pub(super) mod legacy;
+
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
 
-use super::AppState;
-use super::job::call::OptionalJobCall;
-use super::operation::StoreOperation;
-use super::response::SchemaRequest;
-use super::routes::PathScope::Base;
-use super::routes::Route;
-use super::routes::RouteMethod::{Delete, Get, Post, Put};
-use super::stores::run_operation;
 use crate::agent::StoreService;
+use crate::http::api::AppState;
+use crate::http::api::job::call::OptionalJobCall;
+use crate::http::api::operation::StoreOperation;
+use crate::http::api::response::SchemaRequest;
+use crate::http::api::routes::PathScope::Base;
+use crate::http::api::routes::Route;
+use crate::http::api::routes::RouteMethod::{Delete, Get, Post, Put};
+use crate::http::api::stores::run_operation;
 use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
@@ -25,7 +27,7 @@ use crate::http::error::ApiError;
 use crate::wire::UnsupportedCall;
 
 /// Returns the routes of the calls that have a path of their own.
-pub(super) fn unsupported_routes<S: StoreService>() -> Vec<Route<S>> {
+pub(in crate::http::api) fn unsupported_routes<S: StoreService>() -> Vec<Route<S>> {
     // Each closure is a handler, so that a route is one entry.
     let synchronous = |call| move |caller: Principal| fail_synchronously(caller, call);
     let by_path = |call| {
