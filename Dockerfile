@@ -24,6 +24,7 @@ RUN mkdir -p src tests/it tests/deploy benches/agent examples \
 ENV RUSTFLAGS='-C target-feature=+crt-static'
 RUN cargo build --profile dist --locked --target "$(rustc -vV | sed -n 's/^host: //p')"
 COPY src src
+COPY docs/openapi.json docs/openapi.json
 # The files must be newer than the build of their stand-ins.
 RUN touch src/lib.rs src/main.rs \
     && target="$(rustc -vV | sed -n 's/^host: //p')" \

@@ -63,7 +63,7 @@ package-files:
 		[ $$command = help ] || $(PROGRAM) man $$command | gzip -9n | install -D -m 644 /dev/stdin \
 			$(STAGED)/usr/share/man/man1/imagestore-agent-$$command.1.gz || exit 1; \
 	done
-	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md
+	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md docs/openapi.json
 
 # Builds a package for Debian 12 and later in target/deb.
 DEB = target/package/deb

@@ -12,6 +12,7 @@ use imagestore_agent::common::{
 };
 use imagestore_agent::model::Secret;
 use imagestore_agent::settings::{ListenUse, Settings, environment_variables, format_report};
+use imagestore_agent::wire::API_DESCRIPTION;
 use imagestore_agent::{demo, probe};
 
 fn main() -> ExitCode {
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             ExitStatus::Ok.after_output(print_bytes(&cli::shell_completions(*shell)))
         }
+        Command::Openapi => ExitStatus::Ok.after_output(print_bytes(API_DESCRIPTION.as_bytes())),
         Command::Man { command } => match cli::manual_page(command.as_deref()) {
             Ok(page) => ExitStatus::Ok.after_output(print_bytes(&page)),
             Err(error) => {

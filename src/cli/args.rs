@@ -61,6 +61,8 @@ pub enum Command {
         /// Shell that reads the completions.
         shell: Shell,
     },
+    /// Print the description of the HTTP API and its events, an OpenAPI 3.1 document.
+    Openapi,
     /// Print the manual page of the program or of one command, for man(1): imagestore-agent man add
     /// | man -l -
     Man {

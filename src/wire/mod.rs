@@ -10,6 +10,7 @@
 //! - It never outputs a secret.
 
 mod agent;
+mod description;
 mod event;
 pub mod headers;
 mod json;
@@ -19,6 +20,7 @@ mod response;
 mod session_validity;
 
 pub use agent::{AgentCommand, AgentReply};
+pub use description::API_DESCRIPTION;
 pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request};
 pub use list_writer::ListWriter;
 pub use request::{
@@ -27,11 +29,11 @@ pub use request::{
 };
 pub use response::{
     CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DateFormat,
-    DeliveryBody, EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody, HistoryLine,
-    HostKeyBody, HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse,
-    LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory,
-    REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse,
-    SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse,
-    VersionResponse, ZoneBody,
+    DeliveryBody, ERROR_CODES, EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody,
+    HistoryLine, HostKeyBody, HostProofBody, InitResponse, InventoryBody, InventoryResponse,
+    JobResponse, LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse,
+    PartialInventory, REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse,
+    SessionValidityResponse, SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse,
+    TypesResponse, VersionResponse, ZoneBody,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

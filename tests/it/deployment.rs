@@ -208,6 +208,10 @@ fn the_image_is_built_from_what_the_build_is_given() {
             assert!(in_tree(source).exists(), "{source}");
         }
     }
+    // The program contains this file.
+    let description = "docs/openapi.json";
+    assert!(dockerfile.contains(&format!("\nCOPY {description} {description}\n")));
+    assert_eq!(text(description), imagestore_agent::wire::API_DESCRIPTION);
     // Cargo requires the file of each target.
     let stand_ins = dockerfile.split("for file in ").nth(1).unwrap().split(';').next().unwrap();
     let stand_ins: Vec<&str> = stand_ins.split(' ').collect();

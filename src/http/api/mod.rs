@@ -3,6 +3,7 @@
 
 mod accounts;
 pub(super) mod agent_protocol;
+mod description;
 pub(super) mod health;
 pub(super) mod job;
 mod operation;

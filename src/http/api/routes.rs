@@ -10,13 +10,18 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use super::job::call::JOBS_PATH;
 use super::job::result::get_job;
 use super::unsupported::{self, legacy};
-use super::{AppState, accounts, agent_protocol, health, queries, store_health, stores, version};
+use super::{
+    AppState, accounts, agent_protocol, description, health, queries, store_health, stores, version,
+};
 use crate::agent::{Registry, StoreService};
 use crate::common::string_enum;
 use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COMMAND};
 use crate::http::auth::open_paths::{
     LEGACY_API_PATH, LIVENESS_PATH, READINESS_PATH, ZSTACK_BASE_PATH,
 };
+
+/// The path of the description of the API.
+const DESCRIPTION_PATH: &str = "/openapi.json";
 
 string_enum! {
     /// The method of a route. `HEAD` belongs to each `Get`.
@@ -107,7 +112,7 @@ impl RouteMethod {
     }
 }
 
-/// Returns every route.
+/// Returns every route. `docs/openapi.json` describes each of them.
 fn all_routes<S: StoreService>() -> Vec<Route<S>> {
     use PathScope::{AgentCall, Base, BaseAndZStack, Prefix, Root};
     let image_stores = "/v1/backup-storage/image-store";
@@ -123,6 +128,7 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
     let mut routes = vec![
         Route::new(Get, Root, LIVENESS_PATH, health::get_liveness),
         Route::new(Get, Root, READINESS_PATH, health::get_readiness::<S>),
+        Route::new(Get, Root, DESCRIPTION_PATH, description::get_description),
         Route::new(Get, Base, "/v1/backup-storage", queries::query_stores::<S>),
         Route::new(Get, Base, "/v1/backup-storage/types", queries::get_types),
         Route::new(Get, Base, "/v1/backup-storage/capacities", queries::get_capacity::<S>),

@@ -17,7 +17,7 @@ use crate::lifecycle::DurableRecord;
 use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
 pub use date::DateFormat;
-pub use error::{ErrorCode, ErrorResponse, REMEDY_MARK};
+pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK};
 pub use history::HistoryLine;
 pub use inventory::{InventoryBody, InventoryResponse};
 pub use legacy::LegacyResponse;

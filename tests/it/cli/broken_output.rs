@@ -114,6 +114,7 @@ impl Place {
             "man".to_owned(),
             "man serve".to_owned(),
             "completions bash".to_owned(),
+            "openapi".to_owned(),
             format!("check-config --config {config}"),
             format!("init {images} --user root --config {config}"),
             format!("init {images} --user root --config {config} --json"),

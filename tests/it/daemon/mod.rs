@@ -14,6 +14,7 @@ mod core_dumps;
 mod crashes;
 mod dates;
 mod deadlines;
+mod described_examples;
 mod descriptors;
 mod directory_damage;
 mod disk_faults;

@@ -8,11 +8,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hyper::Method;
-use imagestore_agent::cli::DaemonAddress;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, interval};
 
 use crate::support::agent::{Agent, TEST_TIMEOUT};
+use crate::support::api_description::CheckedClient;
 use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{self, User};
@@ -62,7 +62,7 @@ async fn probed(daemon: u32, dir: &Path, to_be_over: bool) {
 }
 
 /// Runs the rounds on one disk. Returns how often the first `umount` was refused.
-async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: MountedFs) -> usize {
+async fn rounds(pid: u32, daemon: CheckedClient, uuid: String, disk: MountedFs) -> usize {
     let mut refused = 0;
     for round in 0..ROUNDS {
         // A probe that meets the unmounted disk disconnects the store, and good probes start an
@@ -90,7 +90,7 @@ async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: MountedFs) 
     refused
 }
 
-async fn is_connected(daemon: &DaemonAddress, uuid: &str) -> bool {
+async fn is_connected(daemon: &CheckedClient, uuid: &str) -> bool {
     let path = format!("/zstack/v1/backup-storage/image-store/{uuid}");
     let reply = daemon.send_request(Method::GET, &path, None).await.unwrap();
     reply.body["inventories"][0]["status"] == "Connected"

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use imagestore_agent::http::served_paths;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tracing_subscriber::fmt::MakeWriter;
@@ -440,49 +439,4 @@ async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
     // The server is unchanged.
     let next = server.ask(HttpRequest::new(&actions(GOOD), r#"{"params":{}}"#)).await;
     assert_eq!(next.status, 200);
-}
-
-#[tokio::test]
-async fn every_documented_request_is_served() {
-    let server = TestServer::for_agents_of(&["127.0.0.0/8"]);
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http-api.md"));
-    let text = text.unwrap();
-    let requests = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
-    let requests: Vec<&str> =
-        requests.map(|(request, _)| request).filter(|request| request.contains(" /")).collect();
-    assert_eq!(requests.len(), 25);
-    let routes = served_paths("/zstack", &["/imagestore".to_owned()]);
-    for request in &requests {
-        let (method, path) = request.split('?').next().unwrap().split_once(' ').unwrap();
-        let route = (Some(method.parse().unwrap()), path.to_owned());
-        assert!(routes.contains(&route), "{request}");
-    }
-    // The uuid of this job is that of the store.
-    let job = format!("X-Job-UUID: {GOOD}\r\n");
-    let line = actions(GOOD);
-    let call = HttpRequest { headers: &job, ..HttpRequest::new(&line, r#"{"params":{}}"#) };
-    assert_eq!(server.ask(call).await.status, 200);
-    for request in requests {
-        let line = request.replace("{uuid}", &GOOD.to_string());
-        let line = line.replace("{zone}", &"c".repeat(32)).replace("{session}", &"c".repeat(32));
-        let body = match line.split(' ').next() {
-            // Without accounts, a login is refused, and not as a path that does not exist.
-            Some("PUT") if line.ends_with("/accounts/login") => continue,
-            Some("PUT") if line.contains("/management-nodes/") => r#"{"getVersion":{}}"#.to_owned(),
-            Some("PUT") if !line.contains("/image-store/") => {
-                r#"{"reconnectBackupStorage":{}}"#.to_owned()
-            }
-            Some("PUT") => r#"{"params":{}}"#.to_owned(),
-            Some("POST") if line.contains("/zones/") => "{}".to_owned(),
-            Some("POST") if line.contains("/imagestore/") => {
-                json!({"uuid": GOOD.to_string()}).to_string()
-            }
-            Some("POST") => add_body("images"),
-            _ => String::new(),
-        };
-        let later = "taskuuid: 0a1b\r\ncallbackurl: http://127.0.0.1:9/\r\n";
-        let headers = if line.ends_with("/ping") { later } else { "" };
-        let request = HttpRequest { headers, ..HttpRequest::new(&line, &body) };
-        assert_eq!(server.ask(request).await.status, 200, "{line}");
-    }
 }

@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod cross_site;
 mod denials;
+mod description;
 mod golden;
 mod health;
 mod input;

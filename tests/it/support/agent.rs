@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::api_description::CheckedClient;
 use super::secret_files::{let_group_read, set_mode, write_secret};
 use super::sshd::{Sshd, User};
 
@@ -281,12 +282,10 @@ impl Agent {
     }
 
     /// Returns the address for a client with the token.
-    pub(crate) fn http(&self) -> DaemonAddress {
-        DaemonAddress::at_url(
-            &format!("http://{}", self.address()),
-            Some(Secret::new(TOKEN.to_owned())),
-        )
-        .unwrap()
+    pub(crate) fn http(&self) -> CheckedClient {
+        let url = format!("http://{}", self.address());
+        let token = Some(Secret::new(TOKEN.to_owned()));
+        CheckedClient(DaemonAddress::at_url(&url, token).unwrap())
     }
 
     /// Sends one request with the token.

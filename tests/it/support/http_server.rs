@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::api_description::check_response;
 use super::fixtures::FixedClock;
 use super::loopback::connect_from;
 use super::secret_files::write_secret;
@@ -657,7 +658,23 @@ where
     // The server may close before it has read all; its response counts.
     let writing = async { writer.write_all(request).await.ok() };
     let (_, answer) = with_timeout(async { tokio::join!(writing, read_answer(&mut reader)) }).await;
+    check_answer(request, &answer);
     answer
+}
+
+/// Compares a response with the description of the API. The protocol layer rejects what is no
+/// request of HTTP, without a body and a request id.
+fn check_answer(request: &[u8], answer: &HttpResponse) {
+    let is_rejected = matches!(answer.status, 400 | 431) && answer.body.is_null();
+    if is_rejected && answer.header("x-request-id").is_none() {
+        return;
+    }
+    let line = request.split(|byte| *byte == b'\r').next().unwrap();
+    let line = String::from_utf8_lossy(line);
+    // A test can send the head of a request before the rest.
+    if let [method, target, "HTTP/1.1" | "HTTP/1.0"] = line.split(' ').collect::<Vec<_>>()[..] {
+        check_response((method, target), answer.status, Some(&answer.headers), &answer.body);
+    }
 }
 
 /// Reads one response and leaves the connection open.

@@ -23,6 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::api_description::check_event;
+
 /// Maximum wait of a test for a request; reaching it is a failure.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -39,6 +41,12 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// Compares the event with the description of the API.
+    fn checked(self) -> Self {
+        check_event(&self.headers, &self.json);
+        self
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -169,13 +177,13 @@ impl ManagementNode {
     /// Waits for the next request that is no heartbeat.
     pub(crate) async fn next(&mut self) -> Received {
         let next = timeout(TEST_TIMEOUT, self.received.recv()).await;
-        next.expect("the management node received no event").unwrap()
+        next.expect("the management node received no event").unwrap().checked()
     }
 
     /// Waits for the next heartbeat.
     pub(crate) async fn next_heartbeat(&mut self) -> Received {
         let next = timeout(TEST_TIMEOUT, self.heartbeats.recv()).await;
-        next.expect("the management node received no heartbeat").unwrap()
+        next.expect("the management node received no heartbeat").unwrap().checked()
     }
 
     /// Sets the script for later heartbeats.
@@ -188,7 +196,7 @@ impl ManagementNode {
 
     /// Returns the next request if there is one already.
     pub(crate) fn try_next(&mut self) -> Option<Received> {
-        self.received.try_recv().ok()
+        self.received.try_recv().ok().map(Received::checked)
     }
 
     /// Returns the highest number of requests that were open at once.

@@ -1,6 +1,7 @@
 //! Fixtures of the tests: real filesystems, servers and peers, each owned by its test.
 
 pub(crate) mod agent;
+pub(crate) mod api_description;
 pub(crate) mod corrupting_proxy;
 pub(crate) mod dropbear;
 pub(crate) mod event_order;
