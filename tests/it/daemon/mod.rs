@@ -47,6 +47,7 @@ mod placement;
 mod proofs;
 mod queues;
 mod random_kills;
+mod recorded_calls;
 mod removals;
 mod reply_shares;
 mod rotation;

@@ -10,8 +10,11 @@ use tokio::net::TcpStream;
 use super::http_server::{HttpResponse, exchange, with_timeout};
 
 /// The stores of the recorded requests.
-const RECORDED_STORES: [&str; 2] =
-    ["20f4094e42a64213b9b992b0eb02b488", "1ecebf211fab419293ac6630493ef25e"];
+const RECORDED_STORES: [&str; 3] = [
+    "20f4094e42a64213b9b992b0eb02b488",
+    "1ecebf211fab419293ac6630493ef25e",
+    "4b4448ff5cab4f06a275f6bdf437f88a",
+];
 /// The zone of the recorded requests.
 pub(crate) const RECORDED_ZONE: &str = "c0a80101000040008000000000000001";
 
@@ -52,28 +55,55 @@ impl GoldenRequest {
         self
     }
 
-    /// Sends the request, and polls the job if the answer names one, as the SDKs do.
-    pub(crate) async fn send_to(&self, address: SocketAddr) -> HttpResponse {
-        let mut answer = Self::exchange_once(&self.bytes(address), address).await;
-        while answer.status == 202 {
-            let location = answer.body["location"].as_str().map(str::to_owned);
-            let job = self.job_path(location);
-            let poll = format!(
-                "GET {job} HTTP/1.1\r\nHost: {address}\r\nAuthorization: OAuth null\r\n\r\n"
-            );
-            answer = Self::exchange_once(poll.as_bytes(), address).await;
-        }
-        answer
+    /// Returns the method and the path with its query.
+    pub(crate) fn target(&self) -> (&str, &str) {
+        let mut words = self.head[0].split(' ');
+        (words.next().unwrap(), words.next().unwrap())
     }
 
-    fn job_path(&self, location: Option<String>) -> String {
-        match location {
-            Some(location) => location[location.find("/zstack/v1/api-jobs/").unwrap()..].to_owned(),
-            None => {
-                let job = self.head.iter().find_map(|line| line.strip_prefix("X-Job-UUID: "));
-                format!("/zstack/v1/api-jobs/{}", job.unwrap())
+    /// Returns the value of a header, or `None` if the request has no such header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// Replaces the value of a header.
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
+        let is_named = |line: &&mut String| line.starts_with(&format!("{name}: "));
+        *self.head.iter_mut().find(is_named).unwrap() = format!("{name}: {value}");
+        self
+    }
+
+    /// Sends the request, and returns the answer itself.
+    pub(crate) async fn send_once_to(&self, address: SocketAddr) -> HttpResponse {
+        Self::exchange_once(&self.bytes(address), address).await
+    }
+
+    /// Sends the request, and polls the job if the answer names one, as the SDKs do.
+    pub(crate) async fn send_to(&self, address: SocketAddr) -> HttpResponse {
+        let answer = self.send_once_to(address).await;
+        match answer.status {
+            202 => Self::until_ended(&answer, address).await,
+            _ => answer,
+        }
+    }
+
+    /// Polls the job that an answer refers to until it has ended.
+    pub(crate) async fn until_ended(answer: &HttpResponse, address: SocketAddr) -> HttpResponse {
+        loop {
+            let polled = Self::poll(answer, address).await;
+            if polled.status != 202 {
+                return polled;
             }
         }
+    }
+
+    /// Polls the job that an answer refers to, as the SDK for Java does with an access key.
+    pub(crate) async fn poll(answer: &HttpResponse, address: SocketAddr) -> HttpResponse {
+        let location = answer.body["location"].as_str().unwrap();
+        let path = &location[location.find("/zstack/v1/api-jobs/").unwrap()..];
+        let poll =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: OAuth null\r\n\r\n");
+        Self::exchange_once(poll.as_bytes(), address).await
     }
 
     async fn exchange_once(bytes: &[u8], address: SocketAddr) -> HttpResponse {
