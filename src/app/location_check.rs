@@ -1,5 +1,5 @@
-//! The look of `check-config` at the locations that a start uses: the state directory, and the folder
-//! of the Unix socket. It changes nothing, and a daemon that runs there does not count.
+//! The look of `check-config` at the locations that a start uses: the state directory, and the
+//! folder of the Unix socket. It changes nothing, and a daemon that runs there does not count.
 
 use std::path::Path;
 
@@ -22,8 +22,8 @@ pub(super) struct LocationReport {
     pub(super) warnings: Vec<SettingFault>,
 }
 
-/// Looks at the locations. The socket does not count if `opens_socket` is false, because the process
-/// has inherited one.
+/// Looks at the locations. The socket does not count if `opens_socket` is false, because the
+/// process has inherited one.
 pub(super) fn inspect_locations(settings: &Settings, opens_socket: bool) -> LocationReport {
     let policy = FilePolicy::of_daemon(&settings.state);
     let mut report = LocationReport::default();

@@ -154,8 +154,8 @@ async fn read_files(
     })
 }
 
-/// Reads the files. `state` is the section that the daemon runs with: its policy decides which files
-/// are safe until the next start.
+/// Reads the files. `state` is the section that the daemon runs with: its policy decides which
+/// files are safe until the next start.
 fn read_blocking(config: Option<&Path>, listen_use: ListenUse, state: &StateSettings) -> ReadFiles {
     let settings = Settings::load_for(listen_use, config, environment_variables())
         .map_err(|error| error.to_string())?

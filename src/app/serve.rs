@@ -34,8 +34,8 @@ use crate::{systemd, telemetry};
 /// computes does not delay the others.
 const WORKER_THREADS: usize = 2;
 
-/// Number of pairs of descriptors that a runtime opens. Its I/O driver has an epoll instance, a copy
-/// of it and an eventfd. Its signal driver has a pair of sockets and a copy of one of them.
+/// Number of pairs of descriptors that a runtime opens. Its I/O driver has an epoll instance, a
+/// copy of it and an eventfd. Its signal driver has a pair of sockets and a copy of one of them.
 const RUNTIME_SOCKET_PAIRS: usize = 3;
 
 /// Maximum time for the system to provide the first thread for blocking work. It takes less than a

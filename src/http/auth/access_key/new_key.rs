@@ -12,7 +12,8 @@ const SECRET_CHARS: usize = 40;
 /// The characters of an id and of a secret.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Returns the line of a new key with its line feed. The id and the secret are random if they are not given.
+/// Returns the line of a new key with its line feed. The id and the secret are random if they are
+/// not given.
 ///
 /// # Errors
 /// The rule that the line would break.
@@ -27,8 +28,8 @@ pub fn new_access_key_line(
     let secret = secret.unwrap_or_else(|| random_text(SECRET_CHARS, random));
     let colon = if role.is_some() { ":" } else { "" };
     let parts = [name, ":", &id, ":", &secret, colon, role.unwrap_or_default()];
-    // The capacity is reserved at once, because growing the text would leave copies of the secret in
-    // memory.
+    // The capacity is reserved at once, because growing the text would leave copies of the secret
+    // in memory.
     let size = parts.iter().map(|part| part.len()).sum::<usize>() + "\n".len();
     let mut line = Zeroizing::new(String::with_capacity(size));
     parts.iter().for_each(|part| line.push_str(part));

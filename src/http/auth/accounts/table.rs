@@ -45,8 +45,8 @@ impl std::fmt::Debug for AccountTable {
 
 impl AccountTable {
     /// Reads the accounts file. Without a path, the table is empty. It blocks on the file, so call
-    /// it before the runtime starts or on a separate thread. If a reload fails, the caller keeps its
-    /// current accounts.
+    /// it before the runtime starts or on a separate thread. If a reload fails, the caller keeps
+    /// its current accounts.
     ///
     /// # Errors
     /// [`SettingsError`] names every invalid line.
