@@ -2,6 +2,7 @@
 //! port. All loopback addresses are one host.
 
 mod queue;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

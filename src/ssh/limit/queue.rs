@@ -9,7 +9,9 @@
 //!   all of them. Adds and updates get it only if no served store waits for it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use super::waiting::WaitingLogins;
 use crate::model::{Fault, Reason};
 
 /// Maximum number of concurrent logins on one server. sshd rejects connections at random while ten
@@ -63,73 +65,84 @@ impl LoginEnd {
 /// Number of a login in the queue of its server.
 pub(super) type LoginNumber = u64;
 
+/// A login in the queue of its server.
 #[derive(Debug)]
-struct QueuedLogin {
-    number: LoginNumber,
-    class: LoginClass,
-    username: String,
+pub(super) struct QueuedLogin {
+    pub(super) number: LoginNumber,
+    pub(super) class: LoginClass,
+    pub(super) username: Arc<str>,
 }
 
 /// The running and the waiting logins of one server, and those that it did not answer.
 #[derive(Debug, Default)]
 pub(super) struct ServerQueue {
     running: Vec<QueuedLogin>,
-    waiting: VecDeque<QueuedLogin>,
+    waiting: WaitingLogins,
     /// True if the server did not answer the last login before the authentication.
     server_silent: bool,
     /// The users whose last authentication had no answer, the oldest first.
-    silent_users: VecDeque<String>,
+    silent_users: VecDeque<Arc<str>>,
 }
 
 impl ServerQueue {
-    /// Adds a login at the end of the queue.
+    /// Adds a login at the end of the queue. Its number is greater than those before it.
     pub(super) fn push(&mut self, number: LoginNumber, class: LoginClass, username: &str) {
-        self.waiting.push_back(QueuedLogin { number, class, username: username.to_owned() });
+        self.waiting.push(QueuedLogin { number, class, username: username.into() });
     }
 
     /// Admits every login that may run now, and returns their numbers in the order of admission.
     pub(super) fn admit(&mut self) -> Vec<LoginNumber> {
         let mut admitted = Vec::new();
-        while let Some(login) = self.next_admissible().and_then(|at| self.waiting.remove(at)) {
+        while let Some(login) = self.next_admissible().and_then(|next| self.waiting.remove(next)) {
             admitted.push(login.number);
             self.running.push(login);
         }
         admitted
     }
 
-    fn next_admissible(&self) -> Option<usize> {
+    fn next_admissible(&self) -> Option<LoginNumber> {
+        use LoginClass::{Attempt, Monitor, Trial};
         if self.running.len() >= MAX_LOGINS_PER_SERVER {
             return None;
         }
-        let running = |held: &dyn Fn(&QueuedLogin) -> bool| {
-            self.running.iter().filter(|login| held(login)).count()
+        let silent_runs = self.running.iter().any(|login| self.was_silent_for(&login.username));
+        let attempt = self.first_waiting(Attempt, !silent_runs);
+        if attempt.is_some() {
+            return attempt;
+        }
+        let trials = self.running.iter().filter(|login| login.class == Trial).count();
+        let trial = if trials >= MAX_TRIALS_PER_SERVER {
+            None
+        } else {
+            let stores_wait =
+                || [Attempt, Monitor].iter().any(|&class| self.is_silent_waiting(class));
+            self.first_waiting(Trial, !silent_runs && !stores_wait())
         };
-        let trials_full =
-            running(&|login| login.class == LoginClass::Trial) >= MAX_TRIALS_PER_SERVER;
-        let silent_runs = running(&|login| self.is_silent(login)) > 0;
-        let is_trial = |login: &QueuedLogin| login.class == LoginClass::Trial;
-        let stores_wait =
-            || self.waiting.iter().any(|login| !is_trial(login) && self.is_silent(login));
-        let must_wait = |login: &QueuedLogin| {
-            let is_silent = self.is_silent(login);
-            silent_runs && is_silent
-                || is_trial(login) && (trials_full || is_silent && stores_wait())
-        };
-        let may_run = |login: &QueuedLogin| !must_wait(login);
-        let is_attempt = |login: &QueuedLogin| login.class == LoginClass::Attempt;
-        let first_attempt =
-            self.waiting.iter().position(|login| is_attempt(login) && may_run(login));
-        first_attempt.or_else(|| self.waiting.iter().position(may_run))
+        [self.first_waiting(Monitor, !silent_runs), trial].into_iter().flatten().min()
     }
 
-    /// Returns true if the server did not answer the login of this user last time.
-    fn is_silent(&self, login: &QueuedLogin) -> bool {
-        self.server_silent || self.silent_users.contains(&login.username)
+    /// Returns the first waiting login of a class. `with_silent` is false if those without an
+    /// answer may not run.
+    fn first_waiting(&self, class: LoginClass, with_silent: bool) -> Option<LoginNumber> {
+        let logins = self.waiting.of_class(class);
+        match (with_silent, self.server_silent) {
+            (true, _) => logins.first(),
+            (false, true) => None,
+            (false, false) => logins.first_except(|user| self.silent_users.contains(user)),
+        }
+    }
+
+    /// Returns true if a login of this class waits that the server did not answer last time.
+    fn is_silent_waiting(&self, class: LoginClass) -> bool {
+        let logins = self.waiting.of_class(class);
+        let first =
+            if self.server_silent { logins.first() } else { logins.first_of(&self.silent_users) };
+        first.is_some()
     }
 
     /// Removes a login, which is running or still waiting, and records its end.
     pub(super) fn remove(&mut self, number: LoginNumber, end: LoginEnd) {
-        self.waiting.retain(|login| login.number != number);
+        self.waiting.remove(number);
         let Some(at) = self.running.iter().position(|login| login.number == number) else { return };
         let QueuedLogin { username, .. } = self.running.swap_remove(at);
         match end {
@@ -156,7 +169,7 @@ impl ServerQueue {
 
     /// Returns true if a login of this user now shares the permit of the logins without an answer.
     pub(super) fn was_silent_for(&self, username: &str) -> bool {
-        self.server_silent || self.silent_users.iter().any(|silent| silent == username)
+        self.server_silent || self.silent_users.iter().any(|silent| **silent == *username)
     }
 
     /// Returns true if no login is running or waiting.
@@ -172,6 +185,10 @@ impl ServerQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::LoginClass::{Attempt, Monitor, Trial};
     use super::*;
 
@@ -324,15 +341,125 @@ mod tests {
         assert!(queue.was_silent_for("999") && !queue.was_silent_for("0"));
     }
 
+    /// Returns the shortest time of three in which 500 of this number of waiting logins get their
+    /// turns on a server that does not answer. The first half are trials, which run last.
+    fn shortest_turns(waiting: u64) -> Duration {
+        let turns = || {
+            let mut queue = ServerQueue::default();
+            for number in 0..waiting {
+                queue.push(number, if number < waiting / 2 { Trial } else { Monitor }, "u");
+            }
+            let mut running = queue.admit();
+            let start = Instant::now();
+            for _ in 0..500 {
+                queue.remove(running.pop().unwrap(), LoginEnd::ServerSilent);
+                running.extend(queue.admit());
+            }
+            start.elapsed()
+        };
+        (0..3).map(|_| turns()).min().unwrap()
+    }
+
+    #[test]
+    fn the_time_of_a_turn_hardly_grows_with_the_logins_that_wait() {
+        let (few, many) = (shortest_turns(2_000), shortest_turns(100_000));
+        // Fifty times as many logins take fifty times as long with a walk in each turn.
+        assert!(many < few * 15, "{few:?} of 2,000 logins, {many:?} of 100,000");
+    }
+
+    /// The rules of the queue, as a search through all that wait.
+    #[derive(Debug, Default)]
+    struct SearchedQueue {
+        running: Vec<(LoginNumber, LoginClass, u8)>,
+        waiting: Vec<(LoginNumber, LoginClass, u8)>,
+        server_silent: bool,
+        silent_users: Vec<u8>,
+    }
+
+    impl SearchedQueue {
+        fn is_silent(&self, user: u8) -> bool {
+            self.server_silent || self.silent_users.contains(&user)
+        }
+
+        fn may_run(&self, (_, class, user): (LoginNumber, LoginClass, u8)) -> bool {
+            let is_silent = self.is_silent(user);
+            let silent_runs = self.running.iter().any(|(_, _, user)| self.is_silent(*user));
+            let trials = self.running.iter().filter(|(_, class, _)| *class == Trial).count();
+            let mut waiting = self.waiting.iter();
+            let stores_wait =
+                waiting.any(|(_, class, user)| *class != Trial && self.is_silent(*user));
+            let is_trial = class == Trial;
+            self.running.len() < MAX_LOGINS_PER_SERVER
+                && !(is_silent && silent_runs)
+                && !(is_trial && trials >= MAX_TRIALS_PER_SERVER)
+                && !(is_trial && is_silent && stores_wait)
+        }
+
+        fn admit(&mut self) -> Vec<LoginNumber> {
+            let mut admitted = Vec::new();
+            loop {
+                let able = self.waiting.iter().copied().filter(|&login| self.may_run(login));
+                let next = able.min_by_key(|(number, class, _)| (*class != Attempt, *number));
+                let Some(next) = next else { return admitted };
+                self.waiting.retain(|login| *login != next);
+                self.running.push(next);
+                admitted.push(next.0);
+            }
+        }
+
+        fn remove(&mut self, number: LoginNumber, end: LoginEnd) {
+            self.waiting.retain(|login| login.0 != number);
+            let Some(at) = self.running.iter().position(|login| login.0 == number) else { return };
+            let (_, _, user) = self.running.remove(at);
+            match end {
+                LoginEnd::Unknown => {}
+                LoginEnd::ServerSilent => self.server_silent = true,
+                LoginEnd::Answered | LoginEnd::UserSilent => {
+                    self.server_silent = false;
+                    self.silent_users.retain(|silent| *silent != user);
+                    if end == LoginEnd::UserSilent {
+                        self.silent_users.push(user);
+                    }
+                }
+            }
+        }
+    }
+
+    const ENDS: [LoginEnd; 4] =
+        [LoginEnd::Answered, LoginEnd::ServerSilent, LoginEnd::UserSilent, LoginEnd::Unknown];
+
     proptest::proptest! {
+        #[test]
+        fn the_order_is_that_of_a_search_through_all_that_wait(
+            steps in proptest::collection::vec((0_u8..5, 0_u8..3, 0_u8..5, 0_usize..40, 0_usize..4), 1..120)
+        ) {
+            let (mut queue, mut searched) = (ServerQueue::default(), SearchedQueue::default());
+            let mut numbers = Vec::new();
+            for (next_number, (step, class, user, chosen, end)) in (0..).zip(steps) {
+                if step < 3 {
+                    let class = [Attempt, Monitor, Trial][usize::from(class)];
+                    queue.push(next_number, class, &user.to_string());
+                    searched.waiting.push((next_number, class, user));
+                    numbers.push(next_number);
+                } else if !numbers.is_empty() {
+                    // Running logins end, and waiting ones give up.
+                    let number = numbers.remove(chosen % numbers.len());
+                    queue.remove(number, ENDS[end]);
+                    searched.remove(number, ENDS[end]);
+                }
+                proptest::prop_assert_eq!(queue.admit(), searched.admit());
+                proptest::prop_assert_eq!(queue.running_count(), searched.running.len());
+                let is_idle = searched.running.is_empty() && searched.waiting.is_empty();
+                proptest::prop_assert_eq!(queue.is_idle(), is_idle);
+            }
+        }
+
         #[test]
         fn no_permit_is_lost_or_exceeded_and_every_login_gets_its_turn(
             logins in proptest::collection::vec((0_u8..3, 0_u8..4, 0_u8..4), 1..40)
         ) {
             let mut queue = ServerQueue::default();
             let classes = [Attempt, Monitor, Trial];
-            let ends =
-                [LoginEnd::Answered, LoginEnd::ServerSilent, LoginEnd::UserSilent, LoginEnd::Unknown];
             for (number, (class, user, _)) in (0..).zip(&logins) {
                 queue.push(number, classes[usize::from(*class)], &user.to_string());
             }
@@ -343,7 +470,7 @@ mod tests {
                 let trials = queue.running.iter().filter(|login| login.class == Trial).count();
                 proptest::prop_assert!(trials <= MAX_TRIALS_PER_SERVER);
                 let number = admitted[next];
-                let end = ends[usize::from(logins[usize::try_from(number).unwrap()].2)];
+                let end = ENDS[usize::from(logins[usize::try_from(number).unwrap()].2)];
                 queue.remove(number, end);
                 admitted.extend(queue.admit());
                 next += 1;
