@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 # Packages of the programs that the tests start, such as sshd, mkfs and systemd-analyze.
-TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime
+TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv
 # Packages of the programs that boot machines and run containers.
 DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server
 # The documentation contains no tests. Its examples are text.
@@ -13,7 +13,7 @@ DESTDIR ?=
 # The command that builds the program for an installation or a package.
 BUILD ?= $(CARGO) build
 
-.PHONY: install install-files package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills hostile fuzz deploy-packages test-deploy nightly help
+.PHONY: install install-files package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills hostile schemathesis fuzz deploy-packages test-deploy nightly help
 
 help:
 	@echo 'make demo     run a daemon with all its peers on loopback; installs nothing'
@@ -104,8 +104,16 @@ release:
 demo:
 	$(CARGO) run --profile demo --locked -- demo
 
+# Makes requests from docs/openapi.json. Without Python or its registry, the test is skipped, and fails in CI.
+# The versions are fixed, because each version makes other requests.
+SCHEMATHESIS = target/schemathesis/bin/schemathesis
+$(SCHEMATHESIS): tests/schemathesis/requirements.txt | packages
+	@python3 -m venv target/schemathesis \
+		&& target/schemathesis/bin/pip install -q -r $< && touch $@ \
+		|| echo 'no schemathesis: its test is skipped (apt-get install python3-venv)'
+
 # A test that cannot run here adds a line to a file, which is printed at the end.
-test: packages
+test: packages $(SCHEMATHESIS)
 	@skipped=$$(mktemp) && SKIPPED_TESTS=$$skipped $(RUN_TESTS); status=$$?; \
 	if [ -s "$$skipped" ]; then echo "skipped: $$(wc -l < $$skipped) tests"; sort "$$skipped"; fi; \
 	rm -f "$$skipped"; exit $$status
@@ -161,6 +169,11 @@ kills:
 hostile:
 	HOSTILE_SOCKETS=8000 $(CARGO) nextest run --locked --profile nightly --no-capture -j 1 hostile_sockets
 
+# Makes SCHEMATHESIS_REQUESTS random requests to each operation of docs/openapi.json.
+schemathesis: $(SCHEMATHESIS)
+	SCHEMATHESIS_REQUESTS=$${SCHEMATHESIS_REQUESTS:-200} $(CARGO) nextest run --locked --profile nightly \
+		no_request_gets_an_undocumented
+
 # Fuzzes each parser of bytes that come from outside, for FUZZ_SECONDS. New inputs go to fuzz/corpus.
 FUZZ_SECONDS ?= 60
 fuzz:
@@ -186,4 +199,4 @@ $(BASE_MARK): | deploy-packages
 test-deploy: deploy-packages $(BASE_MARK)
 	$(CARGO) nextest run --locked --profile nightly --features test-deploy --test deploy -j 2
 
-nightly: check test test-deploy deny-advisories hung kills hostile fuzz bench
+nightly: check test test-deploy deny-advisories hung kills hostile schemathesis fuzz bench

@@ -51,6 +51,7 @@ mod recorded_calls;
 mod removals;
 mod reply_shares;
 mod rotation;
+mod schemathesis;
 mod secrets;
 mod session_check;
 mod slow_receivers;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::Path;
 
 /// Variable with the path of the file that gets a line for each skipped test. The runner hides the
 /// output of a test that passes.
@@ -12,19 +13,34 @@ const SKIPPED: &str = "SKIPPED_TESTS";
 /// Returns true if this process is root. Without root the test prints that it is skipped; in CI it
 /// fails. `inside` is the full name of an item in the test.
 pub(crate) fn is_root(inside: &str) -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
+    let has_root = nix::unistd::geteuid().is_root();
+    if !has_root {
+        skip(inside, "root");
     }
+    has_root
+}
+
+/// Returns true if a program that `make test` installs is there. Otherwise the same happens as
+/// without root.
+pub(crate) fn is_installed(program: &Path, inside: &str) -> bool {
+    let is_there = program.exists();
+    if !is_there {
+        skip(inside, &program.display().to_string());
+    }
+    is_there
+}
+
+fn skip(inside: &str, missing: &str) {
     let inside = inside.trim_end_matches("::here").trim_end_matches("::{{closure}}");
     let test = inside.split_once("::").map_or(inside, |(_, test)| test);
-    assert!(std::env::var_os("CI").is_none(), "{test} needs root, and CI is to run every test");
-    eprintln!("skipped: {test} needs root");
+    let in_ci = std::env::var_os("CI").is_some();
+    assert!(!in_ci, "{test} needs {missing}, and CI is to run every test");
+    eprintln!("skipped: {test} needs {missing}");
     if let Some(file) = std::env::var_os(SKIPPED) {
         let file = OpenOptions::new().create(true).append(true).open(file);
         // One write, so that lines of parallel tests do not mix.
-        file.unwrap().write_all(format!("{test}: needs root\n").as_bytes()).unwrap();
+        file.unwrap().write_all(format!("{test}: needs {missing}\n").as_bytes()).unwrap();
     }
-    false
 }
 
 /// Returns from the test with a message if it does not run as root.
