@@ -196,6 +196,27 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
     assert_eq!(ask(&mut stream, STORES, None).await.status, 401);
 }
 
+/// Requirement 8: the location of a job has the scheme of the request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_job_of_a_call_over_tls_has_a_location_with_https() {
+    let scene = Scene::set(None, "");
+    let line = format!("PUT /zstack/v1/backup-storage/image-store/{}/actions", "f".repeat(32));
+    let request = HttpRequest {
+        token: Some(TOKEN),
+        headers: "Prefer: respond-async\r\n",
+        ..HttpRequest::new(&line, r#"{"reconnectImageStoreBackupStorage":{}}"#)
+    };
+    let mut stream = scene.connect(None).await.unwrap();
+    stream.write_all(&request.bytes()).await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let location = answer.body["location"].as_str().unwrap();
+    let path = location.strip_prefix("https://localhost").unwrap();
+    assert!(path.starts_with("/zstack/v1/api-jobs/"), "{location}");
+    let polled = ask(&mut stream, &format!("GET {path}"), None).await;
+    assert!(matches!(polled.status, 202 | 503), "{polled:?}");
+}
+
 #[test]
 fn a_command_speaks_tls_to_a_daemon_that_it_trusts_and_presents_its_certificate() {
     needs_root!();

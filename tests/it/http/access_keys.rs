@@ -69,6 +69,32 @@ async fn the_requests_of_the_sdks_are_admitted_with_the_role_of_their_key() {
     assert!(!log.text().contains("secret\""), "{}", log.text());
 }
 
+/// Requirement 5: all clients with an access key poll, and the one of Go sends no uuid of a job.
+#[tokio::test]
+async fn a_failed_call_with_an_access_key_is_read_from_its_job() {
+    let server = server();
+    for (store, code) in [(BROKEN.to_string(), "BS.1500"), ("f".repeat(32), "SYS.1003")] {
+        let path = format!("{LIST}/{store}/actions");
+        let headers = signed_headers(GO, "PUT", UTC, &path);
+        let body = r#"{"reconnectImageStoreBackupStorage":{}}"#;
+        let answer = ask(&server, &format!("PUT /zstack{path}"), &headers, body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        // The client repeats the signature of its call, which is for another method and path.
+        let location = answer.body["location"].as_str().unwrap();
+        let line = format!("GET {}", location.strip_prefix("http://localhost").unwrap());
+        let polled = with_timeout(async {
+            loop {
+                let polled = ask(&server, &line, &headers, "").await;
+                if polled.status != 202 {
+                    return polled;
+                }
+            }
+        })
+        .await;
+        assert_eq!((polled.status, polled.error("/code")), (503, &json!(code)), "{store}");
+    }
+}
+
 #[tokio::test]
 async fn a_signature_that_is_wrong_says_so_in_the_words_that_the_clients_compare() {
     let server = server();

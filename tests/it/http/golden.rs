@@ -3,6 +3,7 @@
 use imagestore_agent::model::{PlacementChange, State};
 use serde_json::json;
 
+use crate::http::api::LogBuffer;
 use crate::support::golden_request::{GoldenRequest, RECORDED_ZONE};
 use crate::support::http_server::*;
 
@@ -156,6 +157,55 @@ async fn both_sdks_add_and_delete_a_store() {
         assert_eq!((answer.status, &answer.body), (200, &json!({})), "{name}");
     }
     assert_eq!(server.stores.removed(), [GOOD, GOOD, GOOD]);
+}
+
+/// Requirement 19: the types of an add as the clients write them.
+#[tokio::test]
+async fn an_add_of_another_type_is_refused_and_fields_without_effect_are_named() {
+    let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
+    let server = TestServer::start();
+    let add = |from: &str, to: &str| {
+        let add = golden("go-add").replacing("/var/lib/imagestore/a", "/srv/images/a");
+        add.replacing(from, to)
+    };
+    for (from, to) in [
+        ("\"ImageStoreBackupStorage\"", "\"SftpBackupStorage\""),
+        ("\"importImages\":false", "\"importImages\":\"hunter2\""),
+        ("\"sshPort\":50773", "\"sshPort\":\"hunter2\""),
+        ("\"sshPort\":50773", "\"sshPort\":\"65536\""),
+    ] {
+        let answer = add(from, to).send_to(server.address()).await;
+        assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{to}");
+        assert!(!answer.body.to_string().contains("hunter2"), "{answer:?}");
+    }
+    assert_eq!(server.stores.added().len(), 0);
+    assert!(!log.text().contains("without effect"), "{}", log.text());
+    let texts = "\"importImages\":\"true\",\"tagUuids\":[\"x\"]";
+    let answer = add("\"importImages\":false", texts)
+        .replacing("50773", "\"2222\"")
+        .send_to(server.address())
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let [added] = &server.stores.added()[..] else { panic!("no add") };
+    assert_eq!(added.address.port.get(), 2222);
+    let line =
+        log.lines().into_iter().find(|line| line["message"] == "fields of add without effect");
+    let fields = line.unwrap()["fields"].to_string();
+    assert!(fields.contains("importImages") && fields.contains("tagUuids"), "{fields}");
+}
+
+/// Requirement 18: one generation of the Go SDK sends an update in the form of a reconnect.
+#[tokio::test]
+async fn an_update_in_the_form_of_a_reconnect_is_refused_and_reconnects_nothing() {
+    let server = TestServer::start();
+    let line = format!("PUT /zstack/v1/backup-storage/image-store/{GOOD}/actions");
+    let body = r#"{"params":{"uuid":"x","name":"hunter2"}}"#;
+    let answer = server.ask(HttpRequest::new(&line, body)).await;
+    assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")));
+    let details = answer.error("/details").as_str().unwrap();
+    assert!(details.contains("updateImageStoreBackupStorage"), "{details}");
+    assert!(!answer.body.to_string().contains("hunter2"));
+    assert!(server.stores.tags().is_empty() && server.stores.updated().is_empty());
 }
 
 #[tokio::test]

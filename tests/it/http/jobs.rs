@@ -323,6 +323,31 @@ async fn all_other_callers_get_the_result_itself() {
     assert_eq!(read.status, 200);
 }
 
+/// Requirement 4: a 202 is an error for the calls of the SDKs that cannot poll.
+#[tokio::test]
+async fn a_call_that_cannot_poll_gets_its_answer_however_it_asks() {
+    let server = TestServer::with_api(|_| {}, |api| api.reply = ReplyMode::Async);
+    let headers = format!("X-Job-UUID: {JOB}\r\nPrefer: respond-async\r\n");
+    let storage = "/zstack/v1/backup-storage";
+    for (line, body, status) in [
+        (format!("GET {storage}"), "", 200),
+        (format!("GET {storage}?limit=x"), "", 400),
+        (format!("GET {storage}/image-store/{GOOD}"), "", 200),
+        (format!("GET {storage}/types"), "", 200),
+        (format!("GET {storage}/capacities?all=true"), "", 200),
+        (format!("GET {storage}/capacities"), "", 400),
+        ("GET /zstack/v1/zones".to_owned(), "", 200),
+        ("PUT /zstack/v1/management-nodes/actions".to_owned(), r#"{"getVersion":{}}"#, 200),
+        ("PUT /zstack/v1/management-nodes/actions".to_owned(), r#"{"other":{}}"#, 400),
+        (format!("GET {storage}/trash"), "", 503),
+    ] {
+        let request = HttpRequest { headers: &headers, ..HttpRequest::new(&line, body) };
+        let answer = server.ask(request).await;
+        assert_eq!(answer.status, status, "{line}: {answer:?}");
+        assert_eq!(poll(&server, JOB).await.status, 404, "{line}");
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_job_has_expired_and_guesses_are_limited_for_their_source() {
     let server = TestServer::start();
