@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -81,12 +81,19 @@ impl HeartbeatTask {
         let (reply, outcome, body) = self.notifier.callback_endpoints().post_event(&event).await;
         debug!(%reply, stores = snapshots.len(), "heartbeat sent");
         if outcome.is_delivery() {
-            let requested = parse_resync_request(&body);
-            for snapshot in requested.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
-                // The reply to a later heartbeat requests again what is not delivered now.
-                if !self.send_resync(&snapshot).await {
-                    break;
+            let sending = async {
+                for uuid in parse_resync_request(&body) {
+                    if let Some(snapshot) = self.stores.snapshot(uuid)
+                        && !self.send_resync(&snapshot).await
+                    {
+                        break;
+                    }
                 }
+            };
+            // The reply to a later heartbeat requests again what is not delivered now. Heartbeats
+            // of a daemon with many stores must not seem to have ended.
+            if timeout(self.interval / 2, sending).await.is_err() {
+                info!("resyncs cut off");
             }
         }
         (outcome, reply)

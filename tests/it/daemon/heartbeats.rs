@@ -1,7 +1,11 @@
 //! The heartbeats to the management node, and the resyncs that it may request.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::MountedFs;
@@ -69,6 +73,37 @@ async fn heartbeats_carry_the_status_of_all_stores_and_a_receiver_may_request_a_
             break;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resyncs_that_take_long_do_not_delay_the_next_heartbeat() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
+    let held = Arc::new(Semaphore::new(0));
+    let permits = Arc::clone(&held);
+    let mut node = ManagementNode::scripted(move |event| match event.json["type"].as_str() {
+        Some("backup-storage.status.resync") => Answer::AfterPermit(200, Arc::clone(&permits)),
+        _ => Answer::Status(200),
+    })
+    .await;
+    let more = format!("{}heartbeat = \"1s\"\n", callback(&node.url()));
+    let mut agent = Agent::installed(&disk.path(), &more);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    assert_eq!(node.next().await.json["type"], "backup-storage.status.changed");
+    let ask = json!({"resync": [uuid]}).to_string();
+    node.set_heartbeat_script(move |_| Answer::Body(ask.clone()));
+    let resync = node.next().await;
+    assert_eq!(resync.json["type"], "backup-storage.status.resync");
+    let mut next = node.next_heartbeat().await;
+    while next.at < resync.at {
+        next = node.next_heartbeat().await;
+    }
+    // One request may take 10 s.
+    let delay = next.at - resync.at;
+    assert!(delay < Duration::from_secs(5), "{delay:?}");
+    held.add_permits(1000);
+    agent.until_logged("resyncs cut off");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
