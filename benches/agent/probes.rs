@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{ImageDir, MarkerId, NodeId, StoreUuid};
-use imagestore_agent::probe::{MarkerClaim, ProbeExpectation, ProbeOptions, Prober, WorkerSlot};
+use imagestore_agent::probe::{
+    KnownStores, MarkerClaim, ProbeExpectation, ProbeOptions, Prober, WorkerSlot,
+};
 use tokio::task::JoinSet;
 
 use crate::figures::compare;
@@ -67,7 +69,7 @@ pub(crate) async fn probe_beside_df() {
 
 async fn made(prober: &Prober, dir: &ImageDir) -> ProbeExpectation {
     let (store, marker) = (StoreUuid::from_u128(10), MarkerId::from_u128(20));
-    let add = ProbeExpectation::Add { store, known: [].into(), take_over: false };
+    let add = ProbeExpectation::Add { store, known: KnownStores::new(|_| false), take_over: false };
     let (slot, deadline) = (&mut WorkerSlot::new(), tokio::time::Instant::now() + PERIOD);
     let examined = prober.examine(slot, dir, &add, deadline).await.into_inspection().unwrap();
     let (place, previous_marker) = (examined.place, examined.previous_marker);

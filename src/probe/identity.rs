@@ -1,12 +1,10 @@
 //! Identity check of an image directory. It runs before anything is written.
 
-use std::collections::BTreeSet;
-
 use super::marker::IdentityMarker;
 use super::mount_check::{
     is_another_disk, mount_is_missing, not_mounted_fault, root_disk_fault, with_mount_details,
 };
-use super::types::{MarkerClaim, ProbeExpectation};
+use super::types::{KnownStores, MarkerClaim, ProbeExpectation};
 use super::worker::protocol::{MarkerState, MountState};
 use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, StoreUuid};
 
@@ -164,13 +162,13 @@ fn ensure_markable(input: &IdentityInput<'_>) -> Result<Option<IdentityMarker>, 
 
 fn check_new(
     store: StoreUuid,
-    known: &BTreeSet<StoreUuid>,
+    known: &KnownStores,
     take_over: bool,
     marker: Option<&IdentityMarker>,
     input: &IdentityInput<'_>,
 ) -> Result<(), Fault> {
     match marker.and_then(|marker| marker.owner) {
-        Some((other, _)) if other != store && known.contains(&other) => {
+        Some((other, _)) if other != store && known.contains(other) => {
             let details = format!("the directory belongs to store {other} of this daemon");
             let fault =
                 Fault::new(Reason::WrongStore, details).with_detail("storeUuid", other.to_string());
@@ -298,7 +296,8 @@ mod tests {
     }
 
     fn add(marker: &MarkerState, take_over: bool) -> Result<Option<MarkerId>, Reason> {
-        let expectation = ProbeExpectation::Add { store: STORE, known: [SERVED].into(), take_over };
+        let known = KnownStores::new(|store| store == SERVED);
+        let expectation = ProbeExpectation::Add { store: STORE, known, take_over };
         let mount = mount("/srv", false);
         let input = IdentityInput {
             node: ME,
@@ -335,7 +334,11 @@ mod tests {
         for (allow_root_disk, expected) in [(false, Err(Reason::OnRootDisk)), (true, Ok(None))] {
             for expectation in [
                 ProbeExpectation::Init,
-                ProbeExpectation::Add { store: STORE, known: BTreeSet::new(), take_over: true },
+                ProbeExpectation::Add {
+                    store: STORE,
+                    known: KnownStores::new(|_| false),
+                    take_over: true,
+                },
             ] {
                 let marker = &MarkerState::Nothing;
                 let input = IdentityInput {

@@ -42,7 +42,7 @@ pub use process::limit::{MAX_WORKERS, WorkerLimiter, WorkerPermit};
 pub use process::orphans::OrphanedWorkers;
 pub use process::slot::WorkerSlot;
 pub use types::{
-    AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim, PreviousMarker,
+    AddLeftovers, DirectoryInspection, DirectoryOwner, KnownStores, MarkerClaim, PreviousMarker,
     ProbeExpectation, ProbeOptions, ProbeResult,
 };
 pub use worker::worker_main;

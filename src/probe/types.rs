@@ -1,6 +1,7 @@
 //! Options, expectations and results of a probe, and the claim of a directory.
 
-use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::Timestamp;
@@ -40,13 +41,36 @@ pub enum ProbeExpectation {
     Add {
         /// Store that the directory will belong to.
         store: StoreUuid,
-        /// All stores in the ledger.
-        known: BTreeSet<StoreUuid>,
+        /// The stores that this daemon serves.
+        known: KnownStores,
         /// True if the directory of another node may be taken over by this node.
         take_over: bool,
     },
     /// The operator initializes the directory as root with the command `init`.
     Init,
+}
+
+/// The stores that the daemon serves, at the time of each question. A probe asks about one at most,
+/// so that it needs no copy of all of them.
+#[derive(Clone)]
+pub struct KnownStores(Arc<dyn Fn(StoreUuid) -> bool + Send + Sync>);
+
+impl KnownStores {
+    /// Creates the set from a function that returns true for its stores.
+    pub fn new(is_known: impl Fn(StoreUuid) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_known))
+    }
+
+    /// Returns true if the daemon serves the store.
+    pub(super) fn contains(&self, store: StoreUuid) -> bool {
+        (self.0)(store)
+    }
+}
+
+impl fmt::Debug for KnownStores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KnownStores")
+    }
 }
 
 /// Result of a probe. The examination and the write are reported separately, because a disk that

@@ -1,6 +1,5 @@
 //! Adds a store. The ledger holds nothing of it until its first attempt has succeeded.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::lifecycle::{
 use crate::model::{
     AddStore, AttemptFailure, Epoch, Fault, ImageDir, MarkerId, State, Store, StoreUuid,
 };
-use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation};
+use crate::probe::{AddLeftovers, KnownStores, MarkerClaim, ProbeExpectation};
 use crate::ssh::LoginDeadline;
 
 /// Maximum duration of the cleanup after a failed add. It bounds the delay of a stop to 2 s.
@@ -85,13 +84,12 @@ pub(super) async fn add_store(
     context: &AgentContext,
     uuid: StoreUuid,
     request: AddStore,
-    served_stores: BTreeSet<StoreUuid>,
+    known: KnownStores,
     workers: &AddWorkers,
     stop: &CancellationToken,
     pending_reply: &mut PendingReply,
 ) -> Result<AddedStore, AttemptFailure> {
-    let expectation =
-        ProbeExpectation::Add { store: uuid, known: served_stores, take_over: request.take_over };
+    let expectation = ProbeExpectation::Add { store: uuid, known, take_over: request.take_over };
     let prepared = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(faults::agent_stopping().into()),

@@ -1,6 +1,6 @@
 //! The task that owns the tasks of all stores. It also runs adds and removals.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -20,7 +20,7 @@ use crate::agent::{AgentContext, Registry, StoreHandle, StoreSnapshot, faults};
 use crate::ledger::LoadedStore;
 use crate::lifecycle::StoreRecord;
 use crate::model::{AddStore, AttemptFailure, ImageDir, ProcessId, StoreUuid};
-use crate::probe::OrphanedWorkers;
+use crate::probe::{KnownStores, OrphanedWorkers};
 
 /// Maximum number of concurrent adds. Each of them is a login and a worker process.
 const MAX_CONCURRENT_ADDS: usize = 32;
@@ -160,23 +160,17 @@ impl RegistryTask {
             return;
         }
         self.running_adds.insert(uuid, request.image_dir.clone());
-        let served_stores: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
+        let stores = self.stores.subscribe();
+        let known = KnownStores::new(move |uuid| stores.borrow().contains_key(&uuid));
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
         let stuck = self.stuck_workers.get(&request.image_dir).copied();
         let workers = AddWorkers { probe: StoreWorker::new(stuck), marker: StoreWorker::default() };
         let add = async move {
             let mut pending_reply = reply;
-            let added = add::add_store(
-                &context,
-                uuid,
-                request,
-                served_stores,
-                &workers,
-                &stop,
-                &mut pending_reply,
-            )
-            .await;
+            let added =
+                add::add_store(&context, uuid, request, known, &workers, &stop, &mut pending_reply)
+                    .await;
             let stuck = workers.stuck_worker().await;
             FinishedTask::Add { uuid, result: Box::new(added), stuck, pending_reply }
         };

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{NodeId, Reason, StoreUuid};
 use imagestore_agent::probe::{
-    AddLeftovers, MarkerClaim, ProbeExpectation, ProbeOptions, Prober, WorkerSlot,
+    AddLeftovers, KnownStores, MarkerClaim, ProbeExpectation, ProbeOptions, Prober, WorkerSlot,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -164,7 +164,8 @@ async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
     // The other node's marker is restored byte for byte, also if the claim was never written.
     claimed(&other_prober, folder.path()).await;
     let before = marker_text(folder.path());
-    let over = ProbeExpectation::Add { store: STORE, known: [].into(), take_over: true };
+    let over =
+        ProbeExpectation::Add { store: STORE, known: KnownStores::new(|_| false), take_over: true };
     let examined = own_prober.examine(slot, &dir, &over, soon()).await.into_inspection().unwrap();
     assert!(!examined.created_folder);
     let claimed_marker = claim(&examined);

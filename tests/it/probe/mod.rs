@@ -8,7 +8,6 @@ mod hazards;
 mod quota;
 mod shapes;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
@@ -19,8 +18,8 @@ use imagestore_agent::model::{
     Fact, Fault, ImageDir, MarkerId, MountLocation, NodeId, Reason, StoreUuid, WriteOutcome,
 };
 use imagestore_agent::probe::{
-    AddLeftovers, DirectoryInspection, MarkerClaim, ProbeExpectation, ProbeOptions, ProbeResult,
-    Prober, WorkerSlot,
+    AddLeftovers, DirectoryInspection, KnownStores, MarkerClaim, ProbeExpectation, ProbeOptions,
+    ProbeResult, Prober, WorkerSlot,
 };
 use tokio::time::Instant;
 
@@ -66,7 +65,7 @@ pub(crate) fn soon() -> Instant {
 }
 
 pub(crate) fn add() -> ProbeExpectation {
-    ProbeExpectation::Add { store: STORE, known: BTreeSet::new(), take_over: false }
+    ProbeExpectation::Add { store: STORE, known: KnownStores::new(|_| false), take_over: false }
 }
 
 pub(crate) fn serve(place: MountLocation, write: bool) -> ProbeExpectation {
