@@ -162,7 +162,7 @@ hung:
 
 # Kills the daemon and its receiver a thousand times, at random moments.
 kills:
-	RANDOM_JOBS=1000 RANDOM_KILLS=1000 $(CARGO) nextest run --locked --profile nightly --no-capture whichever_process_dies whenever_the_daemon_dies
+	RANDOM_JOBS=1000 RANDOM_KILLS=1000 RANDOM_CALLS=30000 $(CARGO) nextest run --locked --profile nightly --no-capture whichever_process_dies whenever_the_daemon_dies
 
 # Measures good calls beside 8000 connections that are silent or stop in the middle of a head or a
 # handshake. The attacking processes need about 4000 descriptors each.

@@ -62,5 +62,6 @@ mod state_disk;
 mod stored_secrets;
 mod text_files;
 mod tls;
+mod two_clients;
 mod umount;
 mod walkthrough;

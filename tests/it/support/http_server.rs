@@ -677,6 +677,25 @@ fn check_answer(request: &[u8], answer: &HttpResponse) {
     }
 }
 
+/// Writes a request that closes the connection, and reads the response. Returns `None` if the
+/// connection ends before the response does.
+pub(crate) async fn try_exchange<S>(mut stream: S, request: &[u8]) -> Option<HttpResponse>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(request).await.ok()?;
+    let mut bytes = Vec::new();
+    // A reset may follow a whole response.
+    let _ = stream.read_to_end(&mut bytes).await;
+    let head = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+    let answer = read_head(&mut &bytes[..head]).await;
+    let length: usize = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
+    (bytes.len() - head >= length).then_some(())?;
+    let answer = read_answer(&mut bytes.as_slice()).await;
+    check_answer(request, &answer);
+    Some(answer)
+}
+
 /// Reads one response and leaves the connection open.
 pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> HttpResponse {
     let mut answer = read_head(reader).await;

@@ -33,6 +33,7 @@ pub(crate) mod secret_scan;
 pub(crate) mod seeded_rng;
 pub(crate) mod silent_receiver;
 pub(crate) mod sshd;
+pub(crate) mod store_order;
 pub(crate) mod strace;
 pub(crate) mod test_ca;
 pub(crate) mod users;

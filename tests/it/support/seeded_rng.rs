@@ -34,6 +34,11 @@ impl SeededRng {
         self.next().is_multiple_of(cases)
     }
 
+    /// Returns a number below this one.
+    pub(crate) fn number_below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
     /// Returns a duration below this one.
     pub(crate) fn below(&mut self, limit: Duration) -> Duration {
         let micros = u64::try_from(limit.as_micros()).unwrap();
