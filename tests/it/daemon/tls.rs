@@ -196,7 +196,7 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
     assert_eq!(ask(&mut stream, STORES, None).await.status, 401);
 }
 
-/// Requirement 8: the location of a job has the scheme of the request.
+/// The location of a job has the scheme of the request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_job_of_a_call_over_tls_has_a_location_with_https() {
     let scene = Scene::set(None, "");

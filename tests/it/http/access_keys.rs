@@ -69,7 +69,7 @@ async fn the_requests_of_the_sdks_are_admitted_with_the_role_of_their_key() {
     assert!(!log.text().contains("secret\""), "{}", log.text());
 }
 
-/// Requirement 5: all clients with an access key poll, and the one of Go sends no uuid of a job.
+/// All clients with an access key poll, and the one of Go sends no uuid of a job.
 #[tokio::test]
 async fn a_failed_call_with_an_access_key_is_read_from_its_job() {
     let server = server();

@@ -159,7 +159,7 @@ async fn both_sdks_add_and_delete_a_store() {
     assert_eq!(server.stores.removed(), [GOOD, GOOD, GOOD]);
 }
 
-/// Requirement 19: the types of an add as the clients write them.
+/// The types of an add as the clients write them.
 #[tokio::test]
 async fn an_add_of_another_type_is_refused_and_fields_without_effect_are_named() {
     let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
@@ -194,7 +194,7 @@ async fn an_add_of_another_type_is_refused_and_fields_without_effect_are_named()
     assert!(fields.contains("importImages") && fields.contains("tagUuids"), "{fields}");
 }
 
-/// Requirement 18: one generation of the Go SDK sends an update in the form of a reconnect.
+/// One generation of the Go SDK sends an update in the form of a reconnect.
 #[tokio::test]
 async fn an_update_in_the_form_of_a_reconnect_is_refused_and_reconnects_nothing() {
     let server = TestServer::start();

@@ -323,7 +323,7 @@ async fn all_other_callers_get_the_result_itself() {
     assert_eq!(read.status, 200);
 }
 
-/// Requirement 4: a 202 is an error for the calls of the SDKs that cannot poll.
+/// A 202 is an error for the calls of the SDKs that cannot poll.
 #[tokio::test]
 async fn a_call_that_cannot_poll_gets_its_answer_however_it_asks() {
     let server = TestServer::with_api(|_| {}, |api| api.reply = ReplyMode::Async);
