@@ -3,8 +3,8 @@
 use crate::common::Timestamp;
 use crate::lifecycle::{DurableRecord, HistoryEntry};
 use crate::model::{
-    JobId, JobRequest, JobResult, LoginDigest, LoginRejections, Notice, Position, ProcessId,
-    SshCredentials, Store, StoreUuid, TrialRejections,
+    JobHook, JobId, JobRequest, JobResult, LoginDigest, LoginRejections, Notice, Position,
+    ProcessId, SshCredentials, Store, StoreUuid, TrialRejections,
 };
 
 /// Operations that commit together. Each method appends one operation. An empty change need not be
@@ -44,6 +44,8 @@ pub(super) enum Operation {
     MarkJobChange(JobId),
     FinishJob(JobId, Box<JobResult>),
     RemoveJob(JobId),
+    OweHook(JobId, Box<JobHook>),
+    RemoveHook(JobId, u32),
 }
 
 impl LedgerChange {
@@ -74,7 +76,9 @@ impl LedgerChange {
             | Operation::AddJob(_)
             | Operation::MarkJobChange(_)
             | Operation::FinishJob(..)
-            | Operation::RemoveJob(_) => return None,
+            | Operation::RemoveJob(_)
+            | Operation::OweHook(..)
+            | Operation::RemoveHook(..) => return None,
         })
     }
 
@@ -185,8 +189,20 @@ impl LedgerChange {
         self.with_operation(Operation::FinishJob(job, Box::new(result)))
     }
 
-    /// Removes a job. A job that is gone is not an error.
+    /// Removes a job and its web hook. A job that is gone is not an error.
     pub fn remove_job(self, job: JobId) -> Self {
         self.with_operation(Operation::RemoveJob(job))
+    }
+
+    /// Records that a caller is referred to the job, and that its result is owed to this web hook.
+    /// A job that is gone is not an error.
+    pub fn owe_hook(self, job: JobId, hook: JobHook) -> Self {
+        self.with_operation(Operation::OweHook(job, Box::new(hook)))
+    }
+
+    /// Removes the web hook of a job, unless a caller was referred to the job again after this
+    /// turn.
+    pub fn remove_hook(self, job: JobId, turn: u32) -> Self {
+        self.with_operation(Operation::RemoveHook(job, turn))
     }
 }

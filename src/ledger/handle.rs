@@ -8,7 +8,8 @@ use super::{CommitError, LedgerChange, OutboxDepth};
 use crate::common::Timestamp;
 use crate::lifecycle::StoreHistory;
 use crate::model::{
-    Epoch, Fault, JobId, JobResult, Notice, Position, Reason, SshCredentials, Store, StoreUuid,
+    Epoch, Fault, JobId, JobResult, Notice, OwedHook, Position, Reason, SshCredentials, Store,
+    StoreUuid,
 };
 
 /// Maximum number of waiting requests. A commit takes much less than a millisecond, so this many
@@ -43,6 +44,7 @@ pub(super) enum LedgerRequest {
     StoresWithPending(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
     History(StoreUuid, u32, ReplySender<Result<StoreHistory, ReadError>>),
     JobResult(JobId, ReplySender<Result<Option<JobResult>, ReadError>>),
+    OwedHook(JobId, ReplySender<Result<Option<OwedHook>, ReadError>>),
     Close,
 }
 
@@ -199,6 +201,17 @@ impl Ledger {
     /// This request only reads.
     pub async fn job_result(&self, job: JobId) -> Result<Option<JobResult>, ReadError> {
         self.send_request(|reply| LedgerRequest::JobResult(job, reply)).await?
+    }
+
+    /// Returns the web hook that the result of a job is owed to, or `None` if there is none.
+    ///
+    /// # Errors
+    /// Returns [`ReadError`] if the ledger cannot be read, or the URL cannot be unsealed.
+    ///
+    /// # Cancel safety
+    /// This request only reads.
+    pub async fn owed_hook(&self, job: JobId) -> Result<Option<OwedHook>, ReadError> {
+        self.send_request(|reply| LedgerRequest::OwedHook(job, reply)).await?
     }
 
     pub(super) fn new(requests: mpsc::Sender<LedgerRequest>) -> Self {

@@ -1,6 +1,7 @@
 //! Encryption of stored SSH secrets with ChaCha20-Poly1305 (RFC 8439) under the master key. A
-//! sealed secret is bound to its store and its field, and has a random nonce.
+//! sealed secret is bound to its owner and its field, and has a random nonce.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::durable_file;
 use crate::common::skip_byte_order_mark;
-use crate::model::{Fault, Reason, Secret, StoreUuid};
+use crate::model::{Fault, Reason, Secret};
 use crate::settings;
 use crate::settings::{FileError, FilePolicy, FilePurpose, read_file};
 
@@ -134,13 +135,13 @@ impl SecretSealer {
         }
     }
 
-    /// Seals one field of a store.
+    /// Seals one field of `owner`: a store, or a job.
     ///
     /// # Errors
     /// Returns `secret_unreadable` with the path of the key file if there is no usable key.
     pub(super) fn seal(
         &self,
-        store: StoreUuid,
+        owner: impl Display,
         field: &str,
         secret: &Secret,
     ) -> Result<Vec<u8>, Fault> {
@@ -153,21 +154,21 @@ impl SecretSealer {
         let tag = sealing
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                associated_data(store, field),
+                associated_data(owner, field),
                 &mut sealed,
             )
             .map_err(|_| self.unreadable_secret("the secret is too long to seal"))?;
         Ok([&id[..], &nonce, &sealed, tag.as_ref()].concat())
     }
 
-    /// Unseals one field of a store.
+    /// Unseals one field of `owner`: a store, or a job.
     ///
     /// # Errors
     /// Returns `secret_unreadable` if there is no usable key, if another key sealed the secret, or
     /// if the sealed secret is damaged.
     pub(super) fn unseal(
         &self,
-        store: StoreUuid,
+        owner: impl Display,
         field: &str,
         blob: &[u8],
     ) -> Result<Secret, Fault> {
@@ -181,7 +182,7 @@ impl SecretSealer {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let mut buffer = Zeroizing::new(sealed.to_vec());
         let plain = sealing
-            .open_in_place(nonce, associated_data(store, field), buffer.as_mut_slice())
+            .open_in_place(nonce, associated_data(owner, field), buffer.as_mut_slice())
             .map_err(|_| damaged())?;
         let text = std::str::from_utf8(plain).map_err(|_| damaged())?;
         Ok(Secret::new(text.to_owned()))
@@ -198,8 +199,8 @@ impl SecretSealer {
     }
 }
 
-fn associated_data(store: StoreUuid, field: &str) -> Aad<String> {
-    Aad::from(format!("{store}/{field}"))
+fn associated_data(owner: impl Display, field: &str) -> Aad<String> {
+    Aad::from(format!("{owner}/{field}"))
 }
 
 /// Reads a key that a setting or systemd names. The inner error is that of the system.

@@ -14,7 +14,7 @@ use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
 use super::place::LedgerPlace;
 use super::tables::RowError;
-use super::tables::{history, jobs, meta, outbox, rejections, stores};
+use super::tables::{history, hooks, jobs, meta, outbox, rejections, stores};
 use super::{LedgerChange, SecretSealer};
 use crate::common::ErrorChain;
 
@@ -213,6 +213,8 @@ fn apply_operation(
         Operation::MarkJobChange(job) => jobs::mark_change(connection, *job),
         Operation::FinishJob(job, result) => jobs::finish_job(connection, *job, result),
         Operation::RemoveJob(job) => jobs::delete_job(connection, *job),
+        Operation::OweHook(job, hook) => hooks::owe_hook(connection, *job, hook, sealer),
+        Operation::RemoveHook(job, turn) => hooks::delete_hook(connection, *job, *turn),
     }
 }
 
@@ -264,6 +266,10 @@ fn answer_request(
         }
         LedgerRequest::JobResult(job, reply) => {
             let _ = reply.send(jobs::load_result(database.reader(), job).map_err(to_read_error));
+        }
+        LedgerRequest::OwedHook(job, reply) => {
+            let owed = hooks::load_owed_hook(database.reader(), job, sealer);
+            let _ = reply.send(owed.map_err(to_read_error));
         }
         LedgerRequest::Commit(..) | LedgerRequest::Close => {}
     }

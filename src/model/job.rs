@@ -1,9 +1,10 @@
-//! Jobs: operations on stores whose callers fetch the result later.
+//! Jobs: operations on stores whose callers fetch the result later, or get it by a web hook.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::id::InvalidUuid;
+use super::ssh::Secret;
 use crate::common::Timestamp;
 
 /// The id of a job: 32 hexadecimal digits. Whoever knows it may read the result, so it is not
@@ -95,6 +96,35 @@ pub struct StoredJobEnd {
     pub at: Timestamp,
     /// The length of the result, in bytes.
     pub bytes: u64,
+}
+
+/// The web hook of a job.
+#[derive(Clone, Debug)]
+pub struct JobHook {
+    /// The URL. Its path and its query may contain a secret.
+    pub url: Secret,
+    /// The host and the port in the URL, which are no secret.
+    pub destination: String,
+}
+
+/// The web hook of a job to whose result its caller was referred.
+#[derive(Clone, Debug)]
+pub struct OwedHook {
+    /// The web hook.
+    pub hook: JobHook,
+    /// The number of times that a caller was referred to the job since the web hook was recorded.
+    pub turn: u32,
+    /// The result, or `None` while the job runs.
+    pub result: Option<JobResult>,
+}
+
+/// An owed web hook as the ledger holds it, without its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHook {
+    /// The job.
+    pub job: JobId,
+    /// The host and the port in the URL.
+    pub destination: String,
 }
 
 #[cfg(test)]

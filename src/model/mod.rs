@@ -31,7 +31,10 @@ pub use filesystem::{
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
-pub use job::{JOB_DIGEST_BYTES, JobDigest, JobId, JobRequest, JobResult, StoredJob, StoredJobEnd};
+pub use job::{
+    JOB_DIGEST_BYTES, JobDigest, JobHook, JobId, JobRequest, JobResult, OwedHook, StoredHook,
+    StoredJob, StoredJobEnd,
+};
 pub use login_rejections::{LoginDigest, LoginRejections, TrialRejections};
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};

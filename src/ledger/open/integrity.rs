@@ -28,7 +28,7 @@ use super::migrations;
 use super::migrations::Migration;
 use super::open_connection;
 use crate::ledger::tables::RowError;
-use crate::ledger::tables::{contents, jobs, meta, outbox, rejections, stores};
+use crate::ledger::tables::{contents, hooks, jobs, meta, outbox, rejections, stores};
 
 /// Suffixes of SQLite's log files: write-ahead log and rollback journal.
 const LOG_SUFFIXES: [&str; 2] = [WAL_SUFFIX, "-journal"];
@@ -38,8 +38,17 @@ const WAL_SUFFIX: &str = "-wal";
 /// is large because of its outbox. The checksum of each notice is then verified when it is sent.
 const FULL_CHECK_MAX_BYTES: u64 = 64 << 20;
 /// Tables that are verified in a ledger of any size.
-const ESSENTIAL_TABLES: [&str; 8] =
-    ["meta", "stores", "standings", "secrets", "workers", "rejections", "trial_rejections", "jobs"];
+const ESSENTIAL_TABLES: [&str; 9] = [
+    "meta",
+    "stores",
+    "standings",
+    "secrets",
+    "workers",
+    "rejections",
+    "trial_rejections",
+    "jobs",
+    "hooks",
+];
 
 /// The path of a log file, and its suffix.
 type LogFile = (PathBuf, &'static str);
@@ -191,6 +200,7 @@ fn check_contents(
     stores::load_stores(&connection)?;
     rejections::load_trial_rejections(&connection)?;
     jobs::load_jobs(&connection)?;
+    hooks::load_hooks(&connection)?;
     if full_check {
         outbox::verify_all(&connection)?;
     }

@@ -16,7 +16,8 @@ pub(crate) type Migration = fn(&Connection) -> Result<(), RowError>;
 
 /// All migrations: index `n` migrates from version `n` to `n + 1`. Released migrations are never
 /// edited.
-pub(crate) const MIGRATIONS: &[Migration] = &[migrate_to_v1, migrate_to_v2, migrate_to_v3];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[migrate_to_v1, migrate_to_v2, migrate_to_v3, migrate_to_v4];
 
 /// The first version that counts its rows.
 const FIRST_COUNTED_VERSION: i32 = 2;
@@ -146,6 +147,22 @@ const V3_CHANGES: &str = "
         ended INTEGER,
         succeeded INTEGER,
         result BLOB,
+        sum BLOB NOT NULL
+    ) STRICT;
+";
+
+fn migrate_to_v4(connection: &Connection) -> Result<(), RowError> {
+    Ok(connection.execute_batch(V4_CHANGES)?)
+}
+
+const V4_CHANGES: &str = "
+    -- Web hooks to which the results of jobs are owed. The URL is sealed, and the destination is
+    -- its host and port. A job is in turn again when a caller is referred to it again.
+    CREATE TABLE hooks (
+        job TEXT NOT NULL PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,
+        turn INTEGER NOT NULL,
+        destination TEXT NOT NULL,
+        sealed BLOB NOT NULL,
         sum BLOB NOT NULL
     ) STRICT;
 ";

@@ -15,6 +15,7 @@ use super::database::LedgerDatabase;
 use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::contents;
+use super::tables::hooks;
 use super::tables::jobs;
 use super::tables::meta;
 use super::tables::rejections::load_trial_rejections;
@@ -22,7 +23,7 @@ use super::tables::stores;
 use super::tables::stores::LoadedStore;
 use super::{Ledger, LedgerWriter, MasterKeyError, SecretSealer, StateDir, durable_file, writer};
 use crate::common::{ErrorChain, Timestamp};
-use crate::model::{Epoch, LoginDigest, Position, StoredJob, TrialRejections};
+use crate::model::{Epoch, LoginDigest, Position, StoredHook, StoredJob, TrialRejections};
 use crate::settings;
 use integrity::{Integrity, check_integrity, sibling_path};
 use migrations::Migration;
@@ -48,6 +49,8 @@ pub struct OpenedLedger {
     pub login_digest_key: hmac::Key,
     /// The jobs in the ledger, in the order of their ends. Those that have not ended come first.
     pub jobs: Vec<StoredJob>,
+    /// The web hooks to which results of these jobs are owed.
+    pub hooks: Vec<StoredHook>,
     /// The key of the digests of jobs.
     pub job_key: hmac::Key,
     /// The epoch of this run, already committed.
@@ -161,6 +164,7 @@ pub(super) fn open_with_migrations(
     let job_key = sealer.job_key().ok_or_else(no_randomness)?;
     let trial_rejections = load_trial_rejections(database.reader()).map_err(&to_open_error)?;
     let jobs = jobs::load_jobs(database.reader()).map_err(&to_open_error)?;
+    let hooks = hooks::load_hooks(database.reader()).map_err(&to_open_error)?;
     let mut stores = stores::load_stores(database.reader()).map_err(to_open_error)?;
     for store in &mut stores {
         store.durable.position = Position::start_of(epoch);
@@ -181,6 +185,7 @@ pub(super) fn open_with_migrations(
         trial_rejections,
         login_digest_key,
         jobs,
+        hooks,
         job_key,
         epoch,
     })

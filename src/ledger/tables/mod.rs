@@ -4,6 +4,7 @@
 
 pub(super) mod contents;
 pub(super) mod history;
+pub(super) mod hooks;
 pub(super) mod jobs;
 pub(super) mod meta;
 pub(super) mod outbox;

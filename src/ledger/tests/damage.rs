@@ -27,7 +27,8 @@ pub(super) async fn filled() -> TestStateDir {
             .save_trial_rejections(TRIAL, Some(trial_rejections(1)), Timestamp(0))
             .add_job(super::jobs::job(n))
             .finish_job(super::jobs::job(n).job, super::jobs::result("{}"))
-            .add_job(super::jobs::job(n + 10));
+            .add_job(super::jobs::job(n + 10))
+            .owe_hook(super::jobs::job(n + 10).job, super::hooks::hook());
         opened.ledger.commit(change).await.unwrap();
     }
     opened.writer.close_ledger().await;
@@ -87,6 +88,9 @@ async fn a_changed_row_is_found_by_its_checksum() {
         "UPDATE jobs SET result = x'7b'",
         "UPDATE jobs SET result = NULL",
         "UPDATE jobs SET changed = 1",
+        "UPDATE hooks SET turn = turn + 1",
+        "UPDATE hooks SET destination = '192.0.2.8'",
+        "UPDATE hooks SET sealed = x'00'",
     ] {
         let place = filled().await;
         sql(&place, statement);
@@ -123,6 +127,7 @@ async fn rows_that_are_missing_or_too_many_are_found_in_every_table() {
         ("stores", "PRAGMA foreign_keys = OFF; DELETE FROM stores".to_owned()),
         ("meta", "DELETE FROM meta WHERE key = 'written_by'".to_owned()),
         ("jobs", "DELETE FROM jobs".to_owned()),
+        ("hooks", "DELETE FROM hooks".to_owned()),
         ("contents", "DELETE FROM contents".to_owned()),
         (
             "contents",
@@ -153,6 +158,7 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
         "history",
         "meta",
         "jobs",
+        "hooks",
         "contents",
     ];
     for table in tables {
@@ -170,7 +176,8 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
                 Position { epoch: Epoch(5), seq: Seq(1) },
                 Notice { transition_count: 9, ..notice(1, 5, 1) },
             )
-            .finish_job(super::jobs::job(11).job, super::jobs::result("{}"));
+            .finish_job(super::jobs::job(11).job, super::jobs::result("{}"))
+            .owe_hook(super::jobs::job(11).job, super::hooks::hook());
         opened.ledger.commit(later).await.unwrap();
         opened.writer.close_ledger().await;
         place.open().writer.close_ledger().await;

@@ -42,8 +42,13 @@ const V3: Fixture = Fixture {
     master_key: include_bytes!("fixtures/v3/master-key"),
 };
 
+const V4: Fixture = Fixture {
+    ledger: include_bytes!("fixtures/v4/ledger.sqlite"),
+    master_key: include_bytes!("fixtures/v4/master-key"),
+};
+
 /// The fixture in the format of this program.
-const NEWEST: Fixture = V3;
+const NEWEST: Fixture = V4;
 
 type Rows = BTreeMap<String, Vec<Vec<Value>>>;
 
@@ -103,14 +108,19 @@ fn exposed(credentials: &SshCredentials) -> [Option<&str>; 3] {
 #[tokio::test]
 async fn a_ledger_of_an_earlier_version_is_read_exactly() {
     let trials = vec![(TRIAL, trial_rejections())];
-    for (fixture, rejected, trials, jobs) in [
-        (V1, None, Vec::new(), Vec::new()),
-        (V2, Some(rejections()), trials.clone(), Vec::new()),
-        (V3, Some(rejections()), trials, stored_jobs()),
+    for (fixture, rejected, trials, jobs, hooks) in [
+        (V1, None, Vec::new(), Vec::new(), Vec::new()),
+        (V2, Some(rejections()), trials.clone(), Vec::new(), Vec::new()),
+        (V3, Some(rejections()), trials.clone(), stored_jobs(), Vec::new()),
+        (V4, Some(rejections()), trials, stored_jobs(), stored_hooks()),
     ] {
         let place = fixture.place();
         let opened = place.open();
-        assert_eq!(opened.jobs, jobs);
+        assert_eq!((&opened.jobs, &opened.hooks), (&jobs, &hooks));
+        for hook in hooks {
+            let owed = opened.ledger.owed_hook(hook.job).await.unwrap().unwrap();
+            assert_eq!(owed.hook.url.expose_secret(), super::hooks::URL);
+        }
         assert_eq!(opened.epoch, Epoch(NOW.0.unsigned_abs() + 1));
         let position = Position::start_of(opened.epoch);
         let [one, two] = &opened.stores[..] else { panic!("{:?}", opened.stores) };
@@ -173,6 +183,7 @@ async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
     assert_eq!(migrated.remove("rejections"), Some(Vec::new()));
     assert_eq!(migrated.remove("trial_rejections"), Some(Vec::new()));
     assert_eq!(migrated.remove("jobs"), Some(Vec::new()));
+    assert_eq!(migrated.remove("hooks"), Some(Vec::new()));
     // The next line gets an id that no line had.
     let newest = stored["history"].iter().map(|line| line[0].clone()).next_back().unwrap();
     assert_eq!(migrated.remove("sqlite_sequence"), Some(vec![vec![text("history"), newest]]));
@@ -203,10 +214,12 @@ async fn the_same_changes_are_written_as_the_same_rows() {
     assert!(expected_facts.remove("written_by").is_some());
     assert_eq!(facts, expected_facts);
     for rows in [&mut written, &mut expected] {
-        for row in rows.get_mut("secrets").unwrap() {
-            let [_, _, Value::Blob(sealed), Value::Blob(sum)] = &mut row[..] else { panic!() };
-            sealed.fill(0);
-            sum.fill(0);
+        for table in ["secrets", "hooks"] {
+            for row in rows.get_mut(table).unwrap() {
+                let [.., Value::Blob(sealed), Value::Blob(sum)] = &mut row[..] else { panic!() };
+                sealed.fill(0);
+                sum.fill(0);
+            }
         }
     }
     assert_eq!(written, expected);

@@ -1,11 +1,12 @@
 //! The contents of the ledger that [`super::fixture`] keeps: the changes that write it, and the
 //! values that must be read from it.
 
+use super::hooks::{hook, stored};
 use super::jobs::{job, result};
 use super::*;
 use crate::lifecycle::{ActiveConditions, MeasuredSpace};
 use crate::model::{
-    LoginDigest, LoginRejections, ProcessId, StoredJob, StoredJobEnd, TrialRejections,
+    LoginDigest, LoginRejections, ProcessId, StoredHook, StoredJob, StoredJobEnd, TrialRejections,
 };
 
 /// Ninety-one days before the fixture is written: a line of history this old is pruned.
@@ -176,6 +177,11 @@ pub(super) fn stored_jobs() -> Vec<StoredJob> {
     ]
 }
 
+/// The web hooks of both jobs, that of the second in its second turn. Format 3 has none.
+pub(super) fn stored_hooks() -> Vec<StoredHook> {
+    vec![stored(1), stored(2)]
+}
+
 /// Makes the changes that produce a fixture.
 pub(super) async fn fill(place: &TestStateDir) {
     let opened = place.open();
@@ -226,6 +232,11 @@ pub(super) async fn fill(place: &TestStateDir) {
         .add_job(job(2))
         .finish_job(job(2).job, result("{\"naïve\":true}"))
         .add_job(job(3))
+        .owe_hook(job(1).job, hook())
+        .owe_hook(job(2).job, hook())
+        .owe_hook(job(2).job, hook())
+        .remove_hook(job(2).job, 1)
+        .owe_hook(job(3).job, hook())
         .remove_job(job(3).job);
     opened.ledger.commit(jobs).await.unwrap();
     // A third store leaves nothing behind.

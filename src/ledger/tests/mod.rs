@@ -5,6 +5,7 @@ mod durability;
 mod fixture;
 mod fixture_contents;
 mod history;
+mod hooks;
 mod jobs;
 mod migrations;
 mod secrets;
