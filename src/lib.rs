@@ -65,6 +65,7 @@ pub mod delivery;
 pub mod demo;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod hooks;
 pub mod http;
 pub mod jobs;
 pub mod ledger;

@@ -7,6 +7,7 @@
 //! | store tasks | wait up to 255 ms for SSH disconnects |
 //! | heartbeat | ends, also in the middle of a request |
 //! | reply poster | drops the pending replies; the management node repeats its requests |
+//! | hook poster | ends, also in a request; the next start posts the results that are owed |
 //! | certificate watch | ends |
 //! | watchdog | ends |
 //! | jobs | wait for the operations that run, which the store tasks answer |
@@ -36,7 +37,7 @@ use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStar
 use crate::agent::{DaemonContext, TrialLogins};
 use crate::http::{AccessKeyTable, Accounts, TokenTable};
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
-use crate::management::CallbackClient;
+use crate::management::SharedSigner;
 use crate::notifier::NotifierHandle;
 use crate::systemd;
 
@@ -55,8 +56,7 @@ struct RunningDaemon {
     tokens: watch::Sender<Arc<TokenTable>>,
     access_keys: watch::Sender<Arc<AccessKeyTable>>,
     accounts: Arc<Accounts>,
-    /// `None` without a callback.
-    client: Option<CallbackClient>,
+    signer: SharedSigner,
     /// Requests a reload of the certificates.
     certificate_reload: Arc<Notify>,
     /// `None` without a callback.
@@ -98,7 +98,7 @@ impl PreparedDaemon {
                         &running.tokens,
                         &running.access_keys,
                         &running.accounts,
-                        running.client.as_ref(),
+                        &running.signer,
                     );
                     systemd::notify_ready();
                 }
@@ -129,6 +129,7 @@ impl PreparedDaemon {
             node,
             opened,
             client,
+            signer,
             session_client,
             tokens,
             access_keys,
@@ -145,7 +146,8 @@ impl PreparedDaemon {
             stores,
             trial_rejections,
             login_digest_key,
-            jobs,
+            jobs: stored_jobs,
+            hooks: stored_hooks,
             job_key,
             ..
         } = opened;
@@ -155,12 +157,10 @@ impl PreparedDaemon {
         let daemon = Arc::new(DaemonContext { node, ledger, clock, random });
         let mut starter = TaskStarter { settings, daemon, stop, tasks };
 
-        let (notifier_handle, notifier_tasks) = client
-            .clone()
-            .map(|client| starter.start_notifier(client, stop_notifier.clone()))
-            .unzip();
+        let (notifier_handle, notifier_tasks) =
+            client.map(|client| starter.start_notifier(client, stop_notifier.clone())).unzip();
         let registry = starter.start_agent(stores, trial_logins, notifier_handle.clone());
-        let jobs = starter.start_jobs(&jobs, job_key);
+        let jobs = starter.start_jobs(&stored_jobs, job_key);
         let state_disk = starter.start_state_disk_watch();
         starter.start_thread_keeper();
         let conditions = starter.daemon_conditions(notifier_handle.as_ref(), &state_disk);
@@ -168,6 +168,9 @@ impl PreparedDaemon {
             starter.start_heartbeat(&registry, &conditions, notifier);
         }
         let replies = starter.start_reply_poster();
+        let stored = (stored_jobs.as_slice(), stored_hooks);
+        let guard = replies.url_guard().clone();
+        let hooks = starter.start_hook_poster(guard, signer.clone(), jobs.clone(), stored);
         starter.start_watchdog(&registry);
         let certificate_reload = Arc::new(Notify::new());
         let tls = starter.start_certificate_watch(tls, &certificate_reload);
@@ -185,6 +188,7 @@ impl PreparedDaemon {
             notifier: notifier_handle.clone(),
             replies,
             jobs,
+            hooks,
         };
         starter.start_http(server, dependencies);
         let running = RunningDaemon {
@@ -195,7 +199,7 @@ impl PreparedDaemon {
             tokens,
             access_keys,
             accounts,
-            client,
+            signer,
             certificate_reload,
             notifier_handle,
             writer,

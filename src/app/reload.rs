@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::serve::log_doubts;
 use crate::common::run_blocking;
 use crate::http::{AccessKeyTable, AccountTable, Accounts, TokenTable};
-use crate::management::{CallbackClient, EventSigner, load_signer};
+use crate::management::{EventSigner, SharedSigner, load_signer};
 use crate::settings::{
     AuthSettings, FilePolicy, ListenUse, SettingFault, Settings, SettingsError, StateSettings,
     environment_variables,
@@ -100,7 +100,7 @@ impl Reload {
         tokens: &watch::Sender<Arc<TokenTable>>,
         access_keys: &watch::Sender<Arc<AccessKeyTable>>,
         accounts: &Accounts,
-        client: Option<&CallbackClient>,
+        shared_signer: &SharedSigner,
     ) {
         let files = match read.unwrap_or_else(|panic| Err(panic.to_string())) {
             Ok(files) => files,
@@ -119,11 +119,9 @@ impl Reload {
             session_check_role: auth.session_check_role,
             ..settings.auth.clone()
         };
-        if let Some(client) = client {
-            client.set_signer(files.signer);
-            let file = &settings.callback.signing_secret_file;
-            self.settings.callback.signing_secret_file.clone_from(file);
-        }
+        shared_signer.replace(files.signer);
+        let file = &settings.callback.signing_secret_file;
+        self.settings.callback.signing_secret_file.clone_from(file);
         log_doubts(&files.weak_secrets, &self.settings.doubts(&self.addresses));
         let sections = changed_sections(&self.settings, &settings);
         if sections.is_empty() {

@@ -26,7 +26,10 @@ use crate::http::{
     TlsListenerConfig, TokenTable,
 };
 use crate::ledger::{self, MasterKeyError, OpenError, OpenedLedger, StateDir, StateDirError};
-use crate::management::{CallbackClient, RequestTimeouts, SessionCheckClient, SessionCheckTimes};
+use crate::management::{
+    CallbackClient, RequestTimeouts, SessionCheckClient, SessionCheckTimes, SharedSigner,
+    load_signer,
+};
 use crate::model::NodeId;
 use crate::settings::{
     FilePolicy, ListenUse, LoadedSettings, SettingFault, Settings, SettingsError,
@@ -41,6 +44,8 @@ pub struct StartupFiles {
     pub(super) access_keys: AccessKeyTable,
     pub(super) accounts: AccountTable,
     pub(super) client: Option<CallbackClient>,
+    /// The signer of events and of results for web hooks.
+    pub(super) signer: SharedSigner,
     pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tls: Option<TlsListenerConfig>,
     /// Faults of the files that cannot be read and that a start does not need.
@@ -74,6 +79,15 @@ impl StartupFiles {
         let accounts = SettingsError::gather(accounts, &mut content_faults);
         let client = CallbackClient::new(&settings.callback, &policy, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut content_faults);
+        let signer = match &client {
+            Some(Some(client)) => Some(client.signer()),
+            // The client has reported the faults of the secrets.
+            None => None,
+            Some(None) => {
+                let signer = load_signer(&settings.callback, &policy);
+                SettingsError::gather(signer, &mut content_faults).map(SharedSigner::new)
+            }
+        };
         let session_client = new_session_client(settings, &policy);
         let session_client = SettingsError::gather(session_client, &mut content_faults);
         let tls = settings.server.tls.as_ref();
@@ -82,12 +96,13 @@ impl StartupFiles {
         // The report has these files already.
         faults
             .extend(content_faults.into_iter().filter(|fault| !reported_keys.contains(&fault.key)));
-        match (tokens, access_keys, accounts, client, session_client, tls) {
+        match (tokens, access_keys, accounts, client, signer, session_client, tls) {
             (
                 Some(tokens),
                 Some(access_keys),
                 Some(accounts),
                 Some(client),
+                Some(signer),
                 Some(session_client),
                 Some(tls),
             ) if is_startable && !faults.iter().any(|fault| is_required_at_start(&fault.key)) => {
@@ -99,6 +114,7 @@ impl StartupFiles {
                     access_keys,
                     accounts,
                     client,
+                    signer,
                     session_client,
                     tls,
                     optional_failures: faults,
@@ -215,6 +231,7 @@ pub struct PreparedDaemon {
     pub(super) node: NodeId,
     pub(super) opened: OpenedLedger,
     pub(super) client: Option<CallbackClient>,
+    pub(super) signer: SharedSigner,
     pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tokens: TokenTable,
     pub(super) access_keys: AccessKeyTable,
@@ -237,7 +254,9 @@ impl PreparedDaemon {
         inherited: InheritedSockets,
         epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
-        let StartupFiles { tokens, access_keys, accounts, client, session_client, tls, .. } = files;
+        let StartupFiles {
+            tokens, access_keys, accounts, client, signer, session_client, tls, ..
+        } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
         let session_ttl = settings.auth.session_ttl;
@@ -262,6 +281,7 @@ impl PreparedDaemon {
             node,
             opened,
             client,
+            signer,
             session_client,
             tokens,
             access_keys,

@@ -17,6 +17,7 @@ use crate::agent::{
     RegistryTask, TrialLogins,
 };
 use crate::common::keep_thread_alive;
+use crate::hooks::HookQueue;
 use crate::http::{
     AccessKeyTable, Accounts, DaemonInfo, HttpServer, ServerContext, SessionCheck,
     TlsListenerConfig, TokenTable, interrupted_job_body,
@@ -25,10 +26,10 @@ use crate::jobs::{JobDigests, JobRegistry};
 use crate::ledger::LoadedStore;
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
 use crate::management::{
-    CallbackClient, ReplyQueue, RequestTimeouts, SessionCheckClient, SessionCheckTimes,
-    SessionChecker, UrlGuard,
+    CallbackClient, HookClient, ReplyQueue, RequestTimeouts, SessionCheckClient, SessionCheckTimes,
+    SessionChecker, SharedSigner, UrlGuard,
 };
-use crate::model::{NodeId, StoredJob};
+use crate::model::{NodeId, StoredHook, StoredJob};
 use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, FilePolicy, HostKeyPolicy, Settings};
@@ -74,6 +75,7 @@ pub(super) struct HttpDependencies {
     pub(super) notifier: Option<NotifierHandle>,
     pub(super) replies: ReplyQueue,
     pub(super) jobs: JobRegistry,
+    pub(super) hooks: HookQueue,
 }
 
 impl TaskStarter {
@@ -137,6 +139,23 @@ impl TaskStarter {
         let run = jobs.clone().run_jobs(interrupted_job_body, self.stop.clone());
         self.spawn_infallible("jobs", run);
         jobs
+    }
+
+    /// Starts the task that posts the results of jobs to their web hooks. The guard is that of the
+    /// replies of the agent protocol.
+    pub(super) fn start_hook_poster(
+        &mut self,
+        guard: UrlGuard,
+        signer: SharedSigner,
+        jobs: JobRegistry,
+        stored: (&[StoredJob], Vec<StoredHook>),
+    ) -> HookQueue {
+        let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
+        let client = HookClient::new(guard, signer, RequestTimeouts::default(), clock);
+        let ledger = self.daemon.ledger.clone();
+        let (hooks, poster) = HookQueue::new(client, ledger, jobs, random, stored);
+        self.spawn_infallible("hook poster", poster.run_poster(self.stop.clone()));
+        hooks
     }
 
     /// Starts the watch of the state disk. Returns a receiver of its current error.
@@ -250,6 +269,7 @@ impl TaskStarter {
             notifier,
             replies,
             jobs,
+            hooks,
         } = dependencies;
         let session_check = session_client.map(|client| SessionCheck {
             checker: SessionChecker::new(
@@ -278,6 +298,7 @@ impl TaskStarter {
             },
             replies,
             jobs,
+            hooks,
             api: self.settings.api.clone(),
             random: Arc::clone(&self.daemon.random),
             allowed_roots: self.settings.storage.allowed_roots.clone(),

@@ -8,10 +8,11 @@ use crate::model::Position;
 
 /// Backoff between retries if the receiver cannot be reached or asks for a delay. The limit of the
 /// random delay grows from 200 ms to 60 s.
-const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
-/// Delay between retries of a notice that the receiver rejects. Only a newer notice or an operator
-/// helps, so that 5 min are frequent enough.
-const REJECTED_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
+pub(super) const RETRY_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
+/// Delay between retries of a notice, or of the result of a job, that the receiver rejects. Only a
+/// newer notice or an operator helps, so that 5 min are frequent enough.
+pub(super) const REJECTED_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
 
 /// The last reply that was not a plain success.
 #[derive(Clone, Debug, PartialEq, Eq)]

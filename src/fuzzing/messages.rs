@@ -7,7 +7,7 @@ use crate::common::{
     to_ascii_json, write_safe_json,
 };
 use crate::delivery::{DeliveryOutcome, ReceiverReply, classify, retry_after};
-use crate::management::EventSigner;
+use crate::management::{EventSigner, MAX_HOOK_URL_BYTES, check_hook_form};
 use crate::model::Tags;
 use crate::wire::{
     ActionPath, AgentCommand, InvalidBody, StoreAction, UnsupportedCall, parse_account_login,
@@ -58,6 +58,19 @@ fn fuzz_action(path: ActionPath, bytes: &[u8]) {
         Ok(StoreAction::Update(update)) => check_tags(&update.tags),
         Ok(StoreAction::ChangeState(_) | StoreAction::Unsupported(_)) => {}
         Err(error) => check_error(error),
+    }
+}
+
+/// Checks the URL of a web hook.
+pub(super) fn fuzz_hook_url(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if check_hook_form(&text).is_ok() {
+        assert!(text.len() <= MAX_HOOK_URL_BYTES);
+        let scheme = text.get(..7).unwrap_or_default();
+        assert!(scheme.eq_ignore_ascii_case("http://"));
+        let rest = text.get(7..).unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        assert!(!authority.is_empty() && !authority.contains('@'));
     }
 }
 

@@ -17,10 +17,11 @@ use crate::{http, ledger, probe, ssh};
 pub type FuzzedParser = fn(&[u8]);
 
 /// The parsers and their names.
-pub const PARSERS: [(&str, FuzzedParser); 19] = [
+pub const PARSERS: [(&str, FuzzedParser); 20] = [
     ("access_file", http::fuzzing::fuzz_access_file),
     ("agent_command", messages::fuzz_agent_command),
     ("forwarded_for", http::fuzzing::fuzz_forwarded_for),
+    ("hook_url", messages::fuzz_hook_url),
     ("ledger_row", ledger::fuzzing::fuzz_ledger_row),
     ("marker", probe::fuzzing::fuzz_marker),
     ("master_key", ledger::fuzzing::fuzz_master_key),

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use super::api::response;
 use super::auth::Role;
 use super::auth::access_key::SignatureRefusal;
-use crate::agent::{AcceptError, ReconnectError, UpdateError, UpdateRefusal};
-use crate::management::{ReplyRefusal, ReplyShare, UrlError};
+use crate::agent::{AcceptError, ReconnectError};
+use crate::management::{PostShare, ReplyRefusal, UrlError};
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::query::InvalidParameter;
 use crate::wire::{InvalidBody, UnsupportedCall};
@@ -67,6 +67,8 @@ pub(crate) enum ApiError {
     NetworkNotAllowed(IpAddr),
     /// The daemon must not call the URL in the field `name`.
     UrlNotAllowed { name: &'static str, bad: UrlError },
+    /// The daemon must not call the URL in `X-Web-Hook`.
+    HookNotAllowed(UrlError),
     /// This header of an asynchronous call is missing or invalid.
     InvalidTaskHeader(&'static str),
     /// A synchronous call has the `taskuuid` header of an asynchronous one.
@@ -152,6 +154,9 @@ impl ApiError {
             Self::UrlNotAllowed { name, .. } => {
                 ("a URL that is not in server.agent_allow", Some(*name))
             }
+            Self::HookNotAllowed(UrlError::NotAllowed(_)) => {
+                ("a URL that is not in server.agent_allow", Some("X-Web-Hook"))
+            }
             Self::InvalidHost | Self::HostNotAllowed => ("invalid or unknown Host", None),
             Self::CrossSiteRequest => ("request of another site", None),
             _ => return None,
@@ -164,11 +169,9 @@ impl ApiError {
         let fault = match refusal {
             ReplyRefusal::Full { share, destination } => {
                 let (details, remedy) = match share {
-                    ReplyShare::All => ("too many replies are pending", None),
-                    ReplyShare::Caller => {
-                        ("this caller has its share of the pending replies", None)
-                    }
-                    ReplyShare::Destination => (
+                    PostShare::All => ("too many replies are pending", None),
+                    PostShare::Caller => ("this caller has its share of the pending replies", None),
+                    PostShare::Destination => (
                         "this destination has its share of the pending replies",
                         Some("check that the receiver at callbackurl answers: replies wait for it"),
                     ),
@@ -217,6 +220,7 @@ impl ApiError {
             | Self::InvalidHost
             | Self::InvalidTaskHeader(_)
             | Self::UrlNotAllowed { bad: UrlError::NotHttp, .. }
+            | Self::HookNotAllowed(_)
             | Self::HostKeyMismatch(_)
             | Self::AlreadyExists(_) => StatusCode::BAD_REQUEST,
             Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
@@ -327,29 +331,6 @@ impl From<ReconnectError> for ApiError {
         match error {
             ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
             ReconnectError::Failed(failure) => Self::ConnectFailed(failure),
-        }
-    }
-}
-
-impl ApiError {
-    /// Creates the error of a change of the placement.
-    pub(super) fn from_placement(error: ReconnectError) -> Self {
-        match error {
-            ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
-            ReconnectError::Failed(failure) => Self::ChangeFailed(failure),
-        }
-    }
-
-    /// Creates the error of an update that a caller with this role requested.
-    pub(super) fn from_update(error: UpdateError, caller: Role) -> Self {
-        match error {
-            UpdateError::UnknownStore(store) => Self::UnknownStore(store),
-            UpdateError::Refused(UpdateRefusal::AdminRequired) => {
-                Self::FingerprintNeedsAdmin { has: caller }
-            }
-            UpdateError::Refused(UpdateRefusal::SecretsRequired) => Self::SecretsRequired,
-            UpdateError::Refused(UpdateRefusal::UrlIsFixed) => Self::UrlIsFixed,
-            UpdateError::Failed(failure) => Self::ConnectFailed(failure),
         }
     }
 }

@@ -176,12 +176,19 @@ impl ApiError {
                         let remedy = "send an http:// URL of the management node";
                         remediable_error("SYS.1007", details, remedy)
                     }
-                    UrlError::Unresolved(_)
-                    | UrlError::NotAllowed(_)
-                    | UrlError::NotLookedUp(_) => {
-                        remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY)
-                    }
+                    _ => remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY),
                 }
+            }
+            Self::HookNotAllowed(bad) => {
+                let details = format!("the daemon does not call the URL in X-Web-Hook: {bad}");
+                let remedy = match bad {
+                    UrlError::NotAllowed(_) => {
+                        "omit X-Web-Hook and poll the job, or add the network of the receiver to \
+                         server.agent_allow"
+                    }
+                    _ => "send an http:// URL without a user name, or omit X-Web-Hook and poll the job",
+                };
+                remediable_error("SYS.1007", details, remedy)
             }
             Self::InvalidTaskHeader(name) => remediable_error(
                 "SYS.1007",

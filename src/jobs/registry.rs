@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,6 +60,8 @@ struct RegistryState {
     interrupted: Mutex<Vec<InterruptedJob>>,
     /// The tasks that run operations.
     tasks: TaskTracker,
+    /// Notified when a job has ended.
+    ended: Notify,
 }
 
 impl JobRegistry {
@@ -98,6 +101,7 @@ impl JobRegistry {
             started: Instant::now(),
             interrupted: Mutex::new(interrupted),
             tasks: TaskTracker::new(),
+            ended: Notify::new(),
         }))
     }
 
@@ -192,6 +196,7 @@ impl JobRegistry {
     fn finish(&self, job: JobId, result: &JobResult) {
         let bytes = u64::try_from(result.body.len()).unwrap_or(u64::MAX);
         lock_unpoisoned(&self.0.table).finish(job, bytes, self.0.started.elapsed());
+        self.0.ended.notify_one();
     }
 
     /// Records a result. Repeats the commit until it succeeds, because the job is durable and would
@@ -226,6 +231,19 @@ impl JobRegistry {
             Ok(Err(ReadError::Unreadable(error))) => JobAccess::Unreadable(error),
             Ok(Err(ReadError::Busy | ReadError::Closed)) | Err(_) => JobAccess::Running,
         }
+    }
+
+    /// Returns true if the job has ended, false if it is running, and `None` if it is unknown.
+    pub fn has_ended(&self, job: JobId) -> Option<bool> {
+        lock_unpoisoned(&self.0.table).has_ended(job)
+    }
+
+    /// Waits until a job has ended. Only one task may wait.
+    ///
+    /// # Cancel safety
+    /// No end is missed.
+    pub async fn wait_for_end(&self) {
+        self.0.ended.notified().await;
     }
 
     /// Records that a caller has been given the result.

@@ -1,6 +1,6 @@
 //! The client of the callback. It posts one event per request.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -11,8 +11,8 @@ use super::endpoint::{
     EndpointConnector, endpoint_tls, host_and_port, is_https, new_connector, parse_url,
 };
 use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAME};
-use super::signature::{EventSigner, INVALID_SECRET, SecretsError};
-use crate::common::{Timestamp, ignore_poison};
+use super::signature::{EventSigner, INVALID_SECRET, SecretsError, SharedSigner};
+use crate::common::Timestamp;
 use crate::delivery::ReceiverReply;
 use crate::settings::{
     CallbackSettings, FilePolicy, FilePurpose, SettingFault, SettingsError, read_text,
@@ -27,7 +27,7 @@ const URLS_KEY: &str = "callback.urls";
 #[derive(Clone, Debug)]
 pub struct CallbackClient {
     urls: Arc<[Uri]>,
-    signer: Arc<RwLock<Option<EventSigner>>>,
+    signer: SharedSigner,
     client: BoundedClient<EndpointConnector>,
 }
 
@@ -60,12 +60,12 @@ impl CallbackClient {
         };
         let connector = new_connector(tls, timeouts, all_https);
         let client = BoundedClient::new(connector, timeouts);
-        Ok(Some(Self { urls, signer: Arc::new(RwLock::new(signer)), client }))
+        Ok(Some(Self { urls, signer: SharedSigner::new(signer), client }))
     }
 
-    /// Replaces the signer, beginning with the next request. With `None`, events are not signed.
-    pub fn set_signer(&self, signer: Option<EventSigner>) {
-        *ignore_poison(self.signer.write()) = signer;
+    /// Returns the signer of the events.
+    pub fn signer(&self) -> SharedSigner {
+        self.signer.clone()
     }
 
     /// Returns the number of receivers.
@@ -109,9 +109,7 @@ impl CallbackClient {
             .header(USER_AGENT, USER_AGENT_NAME)
             .header(WEBHOOK_ID, &event.id)
             .header(WEBHOOK_TIMESTAMP, seconds);
-        let signer = ignore_poison(self.signer.read());
-        if let Some(signer) = &*signer {
-            let signature = signer.sign_event(&event.id, seconds, &event.body);
+        if let Some(signature) = self.signer.sign_event(&event.id, seconds, &event.body) {
             request = request.header(WEBHOOK_SIGNATURE, signature);
         }
         if let Some(path) = event.command_path {

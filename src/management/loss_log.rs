@@ -1,5 +1,5 @@
-//! A bound on the log lines about lost replies. A caller of the agent protocol can leave a thousand
-//! replies a minute that cannot be posted. Pure: callers pass the time.
+//! A bound on the log lines about lost replies and results. A caller of the agent protocol leaves
+//! up to a thousand replies a minute that cannot be posted. Pure: callers pass the time.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ const MAX_LINES: u32 = 16;
 /// Time between two summaries.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The lost replies of the current minute, which begins with a loss.
+/// The losses of the current minute, which begins with a loss.
 #[derive(Debug, Default)]
-pub(super) struct LossLog {
+pub struct LossLog {
     ends_at: Option<Instant>,
     lines: u32,
     unlogged: u64,
@@ -21,7 +21,7 @@ pub(super) struct LossLog {
 
 impl LossLog {
     /// Records a loss. Returns true if it gets a line of its own.
-    pub(super) fn record_loss(&mut self, now: Instant) -> bool {
+    pub fn record_loss(&mut self, now: Instant) -> bool {
         self.ends_at.get_or_insert_with(|| now + SUMMARY_INTERVAL);
         if self.lines >= MAX_LINES {
             self.unlogged = self.unlogged.saturating_add(1);
@@ -32,13 +32,13 @@ impl LossLog {
     }
 
     /// Returns the time of the next summary.
-    pub(super) fn summary_due(&self) -> Option<Instant> {
+    pub fn summary_due(&self) -> Option<Instant> {
         self.ends_at
     }
 
     /// Ends the minute if it is over. Returns the number of losses without a line, if there are
     /// any.
-    pub(super) fn end_minute(&mut self, now: Instant) -> Option<u64> {
+    pub fn end_minute(&mut self, now: Instant) -> Option<u64> {
         self.ends_at.filter(|ends_at| *ends_at <= now)?;
         Some(std::mem::take(self).unlogged).filter(|unlogged| *unlogged > 0)
     }

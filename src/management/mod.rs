@@ -1,5 +1,5 @@
-//! Layer 6. The client of the management node: it posts events to the callback and replies to
-//! calls of the agent protocol, and asks whether a session is valid.
+//! Layer 6. The client of the management node: it posts events to the callback, replies to calls of
+//! the agent protocol and results to web hooks, and asks whether a session is valid.
 //!
 //! # Guarantees
 //!
@@ -17,6 +17,7 @@
 mod callback;
 mod caller_share;
 mod endpoint;
+mod hook_client;
 mod http_client;
 mod lookup_limiter;
 mod loss_log;
@@ -24,17 +25,20 @@ mod reply_poster;
 mod reply_queue;
 mod reply_table;
 mod session_check;
+mod shares;
 mod signature;
 mod url_guard;
 
 pub use callback::{CallbackClient, load_signer};
+pub use hook_client::{HookClient, HookMessage};
 pub use http_client::RequestTimeouts;
+pub use loss_log::LossLog;
 pub use reply_poster::ReplyPosterTask;
 pub use reply_queue::{ReplyQueue, ReplyRefusal, TaskReply};
-pub use reply_table::ReplyShare;
 pub use session_check::{
     CandidateSession, SessionAnswer, SessionCheckClient, SessionCheckTimes, SessionChecker,
     SessionKnowledge,
 };
-pub use signature::{EventSigner, SecretsError};
-pub use url_guard::{ReplyUrl, UrlError, UrlGuard};
+pub use shares::{PostRoute, PostShare, ShareCounts, ShareLimits};
+pub use signature::{EventSigner, SecretsError, SharedSigner};
+pub use url_guard::{MAX_HOOK_URL_BYTES, ReplyUrl, UrlError, UrlGuard, check_hook_form};

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::http_client::RequestTimeouts;
 use super::reply_poster::ReplyPosterTask;
-use super::reply_table::{ReplyAdmission, ReplyRoute, ReplyShare, ReplyTable, ShareLimits};
+use super::reply_table::{ReplyAdmission, ReplyRoute, ReplyTable};
+use super::shares::{PostShare, ShareLimits};
 use super::url_guard::{ReplyUrl, UrlGuard};
 use crate::common::{Clock, Random, lock_unpoisoned};
 
@@ -48,7 +49,7 @@ pub enum ReplyRefusal {
     /// Too many replies are pending. The caller should try again later.
     Full {
         /// The share that is used up.
-        share: ReplyShare,
+        share: PostShare,
         /// The destination of the reply.
         destination: SocketAddr,
     },

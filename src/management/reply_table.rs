@@ -1,55 +1,25 @@
 //! The account of the pending replies: which reply is accepted, and which one is posted next. It is
-//! pure: it knows neither sockets nor a clock.
-//!
-//! A reply has a route: the network of the caller that asked for it, and the destination that it
-//! goes to. A destination that never answers holds each of its replies for a long time. Therefore
-//! the places are shared. For the pending replies, and for those that are being posted:
-//!
-//! - A caller has at most as many places as it leaves free, and no more than its maximum.
-//! - A destination has no more places than its maximum. A route has at most as many as it leaves
-//!   free to its destination, and to its caller.
+//! pure: it knows neither sockets nor a clock. The caller of a reply is the network that asked for
+//! it. The shares of callers and destinations hold for the pending replies, and for those that are
+//! being posted.
 //!
 //! # Guarantees
 //!
-//! - Silent destinations and their callers leave places for the others.
 //! - A reply never stays longer than its deadline, unless it is being posted.
-//! - A free place goes to the caller, and then to the route, with the fewest posts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::time::Instant;
 
+use super::shares::{PostRoute, PostShare, ShareCounts, ShareLimits};
+
 /// The number of a reply. It grows with each reply, so the oldest one has the smallest.
 pub(super) type ReplyId = u64;
 
-/// The caller of a reply and its destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ReplyRoute {
-    /// The network of the caller, or `None` if it has no address.
-    pub(super) caller: Option<IpAddr>,
-    pub(super) destination: SocketAddr,
-}
-
-/// The maximum numbers of places.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ShareLimits {
-    pub(super) all: usize,
-    pub(super) per_caller: usize,
-    pub(super) per_destination: usize,
-}
-
-/// The share that leaves no place for another reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyShare {
-    /// All callers together.
-    All,
-    /// The share of the caller.
-    Caller,
-    /// The share of the destination, or of the caller among those of the destination.
-    Destination,
-}
+/// The network of the caller of a reply, or `None` if it has no address, and the destination.
+pub(super) type ReplyRoute = PostRoute<Option<IpAddr>, SocketAddr>;
 
 /// The result of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +27,7 @@ pub(super) enum ReplyAdmission {
     Accepted,
     /// A reply with this identity is pending already.
     Duplicate,
-    Refused(ReplyShare),
+    Refused(PostShare),
 }
 
 /// A reply that is to be posted now.
@@ -76,8 +46,8 @@ pub(super) struct ReplyTable<K, R> {
     next_id: ReplyId,
     entries: BTreeMap<ReplyId, ReplyEntry<K, R>>,
     keys: HashSet<K>,
-    pending: ShareCounts,
-    posting: ShareCounts,
+    pending: ShareCounts<Option<IpAddr>, SocketAddr>,
+    posting: ShareCounts<Option<IpAddr>, SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -116,13 +86,13 @@ impl<K: Clone + Eq + Hash, R: Clone> ReplyTable<K, R> {
         if self.keys.contains(&key) {
             return ReplyAdmission::Duplicate;
         }
-        if let Some(share) = self.pending.exhausted_share(route) {
+        if let Some(share) = self.pending.exhausted_share(&route) {
             return ReplyAdmission::Refused(share);
         }
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         self.keys.insert(key.clone());
-        self.pending.take(route);
+        self.pending.take(&route);
         let entry = ReplyEntry { key, reply, route, failures: 0, deadline, due: Some(now) };
         self.entries.insert(id, entry);
         ReplyAdmission::Accepted
@@ -134,15 +104,11 @@ impl<K: Clone + Eq + Hash, R: Clone> ReplyTable<K, R> {
         let is_due = |entry: &ReplyEntry<K, R>| {
             entry.due.is_some_and(|due| due <= now) && entry.deadline > now
         };
-        let candidates = self.entries.iter().filter(|(_, entry)| {
-            is_due(entry) && self.posting.exhausted_share(entry.route).is_none()
-        });
-        let (&id, _) = candidates.min_by_key(|(id, entry)| {
-            (self.posting.caller(entry.route), self.posting.route(entry.route), **id)
-        })?;
+        let due = self.entries.iter().filter(|(_, entry)| is_due(entry));
+        let id = self.posting.choose_next(due.map(|(id, entry)| (&entry.route, *id)))?;
         let entry = self.entries.get_mut(&id)?;
         entry.due = None;
-        self.posting.take(entry.route);
+        self.posting.take(&entry.route);
         let ReplyEntry { ref reply, failures, deadline, .. } = *entry;
         Some(StartedReply { id, reply: reply.clone(), failures, deadline })
     }
@@ -152,7 +118,7 @@ impl<K: Clone + Eq + Hash, R: Clone> ReplyTable<K, R> {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.due.replace(due).is_none() {
             entry.failures = entry.failures.saturating_add(1);
-            self.posting.give_back(entry.route);
+            self.posting.give_back(&entry.route);
         }
     }
 
@@ -160,9 +126,9 @@ impl<K: Clone + Eq + Hash, R: Clone> ReplyTable<K, R> {
     pub(super) fn remove(&mut self, id: ReplyId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.keys.remove(&entry.key);
-        self.pending.give_back(entry.route);
+        self.pending.give_back(&entry.route);
         if entry.due.is_none() {
-            self.posting.give_back(entry.route);
+            self.posting.give_back(&entry.route);
         }
     }
 
@@ -189,83 +155,6 @@ impl<K: Clone + Eq + Hash, R: Clone> ReplyTable<K, R> {
         let events =
             waiting.map(|(due, deadline)| if due > now { due.min(deadline) } else { deadline });
         events.min()
-    }
-}
-
-/// The places that are taken, by caller, by destination and by route.
-#[derive(Debug)]
-struct ShareCounts {
-    limits: ShareLimits,
-    all: usize,
-    by_caller: HashMap<Option<IpAddr>, usize>,
-    by_destination: HashMap<SocketAddr, usize>,
-    by_route: HashMap<ReplyRoute, usize>,
-}
-
-impl ShareCounts {
-    fn new(limits: ShareLimits) -> Self {
-        Self {
-            limits,
-            all: 0,
-            by_caller: HashMap::new(),
-            by_destination: HashMap::new(),
-            by_route: HashMap::new(),
-        }
-    }
-
-    /// Returns the share that leaves no place for this route, or `None` if there is a place.
-    fn exhausted_share(&self, route: ReplyRoute) -> Option<ReplyShare> {
-        let ShareLimits { all, per_caller, per_destination } = self.limits;
-        let (caller, destination) =
-            (self.caller(route), count(&self.by_destination, &route.destination));
-        let free = all.saturating_sub(self.all);
-        let free_of_caller = per_caller.saturating_sub(caller);
-        let free_of_destination = per_destination.saturating_sub(destination);
-        if free == 0 {
-            Some(ReplyShare::All)
-        } else if free_of_caller == 0 || caller >= free {
-            Some(ReplyShare::Caller)
-        } else if self.route(route) >= free_of_destination.min(free_of_caller) {
-            Some(ReplyShare::Destination)
-        } else {
-            None
-        }
-    }
-
-    fn caller(&self, route: ReplyRoute) -> usize {
-        count(&self.by_caller, &route.caller)
-    }
-
-    fn route(&self, route: ReplyRoute) -> usize {
-        count(&self.by_route, &route)
-    }
-
-    fn take(&mut self, route: ReplyRoute) {
-        self.all += 1;
-        *self.by_caller.entry(route.caller).or_default() += 1;
-        *self.by_destination.entry(route.destination).or_default() += 1;
-        *self.by_route.entry(route).or_default() += 1;
-    }
-
-    fn give_back(&mut self, route: ReplyRoute) {
-        self.all = self.all.saturating_sub(1);
-        count_down(&mut self.by_caller, &route.caller);
-        count_down(&mut self.by_destination, &route.destination);
-        count_down(&mut self.by_route, &route);
-    }
-}
-
-fn count<K: Eq + Hash>(counts: &HashMap<K, usize>, key: &K) -> usize {
-    counts.get(key).copied().unwrap_or_default()
-}
-
-/// Counts down, and removes a count of zero, so that the map does not grow.
-fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(taken) = counts.get_mut(key) {
-        *taken = taken.saturating_sub(1);
-        if *taken == 0 {
-            counts.remove(key);
-        }
     }
 }
 
@@ -297,7 +186,7 @@ mod tests {
     }
 
     /// Offers replies until one is refused. Returns their number and the refusal.
-    fn fill(table: &mut Table, at: ReplyRoute, first: u32, now: Instant) -> (u32, ReplyShare) {
+    fn fill(table: &mut Table, at: ReplyRoute, first: u32, now: Instant) -> (u32, PostShare) {
         for n in 0.. {
             if let ReplyAdmission::Refused(share) = offer(table, at, first + n, now) {
                 return (n, share);
@@ -313,7 +202,7 @@ mod tests {
     #[test]
     fn a_silent_destination_holds_its_share_and_another_one_of_the_caller_goes_on() {
         let (mut table, now) = (table(), Instant::now());
-        assert_eq!(fill(&mut table, route(1, 1), 0, now), (8, ReplyShare::Destination));
+        assert_eq!(fill(&mut table, route(1, 1), 0, now), (8, PostShare::Destination));
         assert_eq!(start_all(&mut table, now), [0, 1]);
         assert_eq!(offer(&mut table, route(1, 2), 100, now), ReplyAdmission::Accepted);
         assert_eq!(start_all(&mut table, now), [100]);
@@ -336,11 +225,11 @@ mod tests {
         }
         assert_eq!(
             offer(&mut table, route(1, 200), 90_000, now),
-            ReplyAdmission::Refused(ReplyShare::Caller)
+            ReplyAdmission::Refused(PostShare::Caller)
         );
-        assert_eq!(table.pending.caller(route(1, 0)), PENDING.per_caller);
+        assert_eq!(table.pending.caller(&route(1, 0)), PENDING.per_caller);
         start_all(&mut table, now);
-        assert!(table.posting.caller(route(1, 0)) <= POSTING.per_caller);
+        assert!(table.posting.caller(&route(1, 0)) <= POSTING.per_caller);
         assert_eq!(offer(&mut table, route(2, 0), 100_000, now), ReplyAdmission::Accepted);
         assert_eq!(start_all(&mut table, now), [100_000]);
     }
@@ -381,16 +270,15 @@ mod tests {
         assert_eq!((started.failures, started.deadline), (0, second(60)));
         assert_eq!((table.next_event(now), table.expire(second(61))), (None, vec![]));
         table.retry_at(started.id, second(5));
-        assert_eq!((table.posting.all, table.next_event(now)), (0, Some(second(5))));
+        assert_eq!((table.posting.all(), table.next_event(now)), (0, Some(second(5))));
         assert_eq!(table.start_next(second(4)), None);
         let again = table.start_next(second(5)).unwrap();
         assert_eq!((again.id, again.failures), (started.id, 1));
         table.retry_at(again.id, second(90));
         assert_eq!(table.next_event(second(6)), Some(second(60)));
         assert_eq!((table.start_next(second(60)), table.expire(second(60))), (None, vec![7]));
-        assert!(
-            table.entries.is_empty() && table.keys.is_empty() && table.pending.by_route.is_empty()
-        );
+        let left = (table.entries.len(), table.keys.len(), table.pending.all());
+        assert_eq!(left, (0, 0, 0));
     }
 
     proptest! {
@@ -412,8 +300,8 @@ mod tests {
                         let others: HashSet<_> = table.entries.values().map(|entry| entry.route.caller).collect();
                         let admitted = offer(&mut table, at, key, now);
                         if is_new && others.len() < 4 {
-                            let refused = ReplyAdmission::Refused(ReplyShare::Destination);
-                            let full = count(&table.pending.by_destination, &at.destination) >= PENDING.per_destination;
+                            let refused = ReplyAdmission::Refused(PostShare::Destination);
+                            let full = table.pending.destination(&at) >= PENDING.per_destination;
                             prop_assert!(admitted == ReplyAdmission::Accepted || (full && admitted == refused));
                         }
                     }
@@ -430,14 +318,14 @@ mod tests {
                 }
                 for (counts, limits, is_posting) in [(&table.pending, PENDING, false), (&table.posting, POSTING, true)] {
                     let counted = || table.entries.values().filter(|entry| !is_posting || entry.due.is_none());
-                    prop_assert_eq!(counts.all, counted().count());
-                    prop_assert!(counts.all <= limits.all);
+                    prop_assert_eq!(counts.all(), counted().count());
+                    prop_assert!(counts.all() <= limits.all);
                     for entry in counted() {
                         let of_caller = counted().filter(|other| other.route.caller == entry.route.caller).count();
-                        prop_assert_eq!(of_caller, counts.caller(entry.route));
+                        prop_assert_eq!(of_caller, counts.caller(&entry.route));
                         prop_assert!(of_caller <= limits.per_caller);
                         let to = counted().filter(|other| other.route.destination == entry.route.destination).count();
-                        prop_assert_eq!(to, count(&counts.by_destination, &entry.route.destination));
+                        prop_assert_eq!(to, counts.destination(&entry.route));
                         prop_assert!(to <= limits.per_destination);
                     }
                 }

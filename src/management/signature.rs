@@ -3,11 +3,13 @@
 //! Each is an HMAC-SHA256 over `id.timestamp.body` in base64. An event has one for each current
 //! secret.
 
+use std::sync::{Arc, RwLock};
+
 use data_encoding::BASE64;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use crate::common::parse_lines;
+use crate::common::{ignore_poison, parse_lines};
 
 const SECRET_PREFIX: &str = "whsec_";
 /// Permitted length of a decoded secret, in bytes. Standard Webhooks prescribes 24 to 64.
@@ -69,6 +71,28 @@ impl EventSigner {
         let tags: Vec<Vec<u8>> =
             given.filter_map(|text| BASE64.decode(text.as_bytes()).ok()).collect();
         self.keys.iter().any(|key| tags.iter().any(|tag| hmac::verify(key, &signed, tag).is_ok()))
+    }
+}
+
+/// The signer that all posts of the daemon share. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct SharedSigner(Arc<RwLock<Option<EventSigner>>>);
+
+impl SharedSigner {
+    /// Creates the shared signer. With `None`, posts are not signed.
+    pub fn new(signer: Option<EventSigner>) -> Self {
+        Self(Arc::new(RwLock::new(signer)))
+    }
+
+    /// Replaces the signer, beginning with the next post.
+    pub fn replace(&self, signer: Option<EventSigner>) {
+        *ignore_poison(self.0.write()) = signer;
+    }
+
+    /// Returns the value of `webhook-signature`, or `None` if posts are not signed.
+    pub(super) fn sign_event(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
+        let signer = ignore_poison(self.0.read());
+        signer.as_ref().map(|signer| signer.sign_event(id, timestamp, body))
     }
 }
 

@@ -15,6 +15,9 @@ use crate::common::IpAllowlist;
 /// Maximum number of addresses of one name. A management node has a few, but a name service may
 /// answer with hundreds.
 const MAX_ADDRESSES: usize = 8;
+/// Maximum length of the URL of a web hook, in bytes. Those of ZStack's SDK have about 40. Each job
+/// that is kept may have one in the ledger.
+pub const MAX_HOOK_URL_BYTES: usize = 2048;
 /// The port of an `http://` URL without one.
 const HTTP_PORT: u16 = 80;
 
@@ -41,6 +44,10 @@ pub struct ReplyUrl {
 pub enum UrlError {
     /// The text is not an `http://` URL with a host and a valid port.
     NotHttp,
+    /// The URL of a web hook has more than [`MAX_HOOK_URL_BYTES`].
+    TooLong,
+    /// The URL of a web hook has user information, which the daemon would not send.
+    UserInfo,
     /// The host name does not resolve, for this reason.
     Unresolved(String),
     /// None of the addresses is in the networks.
@@ -53,6 +60,8 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotHttp => f.write_str("it is not an http:// URL"),
+            Self::TooLong => write!(f, "it has more than {MAX_HOOK_URL_BYTES} bytes"),
+            Self::UserInfo => f.write_str("it has a user name or a password"),
             Self::Unresolved(cause) => write!(f, "its host name does not resolve: {cause}"),
             Self::NotAllowed(addresses) => {
                 let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
@@ -84,18 +93,28 @@ impl UrlGuard {
         &self.allowlist
     }
 
+    /// Validates the URL of a web hook as [`UrlGuard::validate`] does, and also its length. It must
+    /// have no user information.
+    ///
+    /// # Errors
+    /// [`UrlError`] says why the URL is rejected. No request was sent to it.
+    pub async fn validate_hook(
+        &self,
+        url: &str,
+        caller: Option<IpAddr>,
+    ) -> Result<ReplyUrl, UrlError> {
+        check_hook_form(url)?;
+        self.validate(url, caller).await
+    }
+
     /// Parses a URL, and returns it if its host is in the networks. `caller` is the network of the
     /// caller that names the URL, or `None` if it has no address. Ends within 2 s.
     ///
     /// # Errors
     /// [`UrlError`] says why the URL is rejected. No request was sent to it.
     pub async fn validate(&self, url: &str, caller: Option<IpAddr>) -> Result<ReplyUrl, UrlError> {
-        let uri: Uri = url.parse().map_err(|_| UrlError::NotHttp)?;
-        if uri.scheme_str() != Some("http") {
-            return Err(UrlError::NotHttp);
-        }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(UrlError::NotHttp)?;
-        let port = port_of(&uri, host).ok_or(UrlError::NotHttp)?;
+        let (uri, port) = parse_http_url(url)?;
+        let host = uri.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let found = match name.parse::<IpAddr>() {
             Ok(ip) => vec![ip],
@@ -118,6 +137,33 @@ impl UrlGuard {
         let host = HeaderValue::from_str(host).map_err(|_| UrlError::NotHttp)?;
         Ok(ReplyUrl { uri, host, addresses: addresses.into(), destination })
     }
+}
+
+/// Checks the URL of a web hook without its addresses: its length, its form, and that it has no
+/// user information.
+///
+/// # Errors
+/// [`UrlError`] says why the URL is rejected.
+pub fn check_hook_form(url: &str) -> Result<(), UrlError> {
+    if url.len() > MAX_HOOK_URL_BYTES {
+        return Err(UrlError::TooLong);
+    }
+    let (uri, _) = parse_http_url(url)?;
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err(UrlError::UserInfo),
+        _ => Ok(()),
+    }
+}
+
+/// Returns an `http://` URL with a host, and its port.
+fn parse_http_url(url: &str) -> Result<(Uri, u16), UrlError> {
+    let uri: Uri = url.parse().map_err(|_| UrlError::NotHttp)?;
+    if uri.scheme_str() != Some("http") {
+        return Err(UrlError::NotHttp);
+    }
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or(UrlError::NotHttp)?;
+    let port = port_of(&uri, host).ok_or(UrlError::NotHttp)?;
+    Ok((uri, port))
 }
 
 /// Returns the port of an `http://` URL, or `None` if it is no valid one.
@@ -206,6 +252,25 @@ mod tests {
         let empty = UrlGuard::new(&[]);
         let refused = empty.validate("http://127.0.0.1/", None).await.unwrap_err();
         assert_eq!(refused, outside("127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn the_url_of_a_web_hook_is_short_and_has_no_user_information() {
+        let guard = guard();
+        let of_length = |length: usize| format!("http://192.0.2.7/{}", "a".repeat(length - 17));
+        for (url, expected) in [
+            ("http://192.0.2.7:8080/hook?key=a@b", Ok(())),
+            ("http://192.0.2.7@198.51.100.1/", Err(UrlError::UserInfo)),
+            ("http://user:word@192.0.2.7/", Err(UrlError::UserInfo)),
+            ("http://@192.0.2.7/", Err(UrlError::UserInfo)),
+            ("https://192.0.2.7/", Err(UrlError::NotHttp)),
+            ("http:///hook", Err(UrlError::NotHttp)),
+            ("", Err(UrlError::NotHttp)),
+            (&of_length(MAX_HOOK_URL_BYTES), Ok(())),
+            (&of_length(MAX_HOOK_URL_BYTES + 1), Err(UrlError::TooLong)),
+        ] {
+            assert_eq!(guard.validate_hook(url, None).await.map(|_| ()), expected, "{url}");
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ pub const REQUEST_ID: &str = "x-request-id";
 pub const JOB_UUID: &str = "x-job-uuid";
 /// The header with the URL that a client of ZStack wants the result of a job to be posted to.
 pub const WEB_HOOK: &str = "x-web-hook";
+/// The header that tells the receiver of a web hook if the job has succeeded: `true` or `false`.
+pub const JOB_SUCCESS: &str = "x-job-success";
 /// The header with the time, in seconds, for which a client of ZStack waits.
 pub const API_TIMEOUT: &str = "x-api-timeout";
 

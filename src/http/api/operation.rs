@@ -6,7 +6,9 @@ use axum::response::Response;
 use tracing::info;
 
 use super::response::{self, SchemaRequest};
-use crate::agent::{AddError, StoreService, StoreSnapshot};
+use crate::agent::{
+    AddError, ReconnectError, StoreService, StoreSnapshot, UpdateError, UpdateRefusal,
+};
 use crate::http::auth::Role;
 use crate::http::error::ApiError;
 use crate::model::{AddStore, AttemptFailure, PlacementChange, StoreUpdate, StoreUuid, Tags};
@@ -176,6 +178,29 @@ impl OperationResult {
         match self {
             Self::Store(snapshot) => response::inventory_response(snapshot, schema, dates),
             Self::Removed => response::empty_response(),
+        }
+    }
+}
+
+impl ApiError {
+    /// Creates the error of a change of the placement.
+    fn from_placement(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
+            ReconnectError::Failed(failure) => Self::ChangeFailed(failure),
+        }
+    }
+
+    /// Creates the error of an update that a caller with this role requested.
+    fn from_update(error: UpdateError, caller: Role) -> Self {
+        match error {
+            UpdateError::UnknownStore(store) => Self::UnknownStore(store),
+            UpdateError::Refused(UpdateRefusal::AdminRequired) => {
+                Self::FingerprintNeedsAdmin { has: caller }
+            }
+            UpdateError::Refused(UpdateRefusal::SecretsRequired) => Self::SecretsRequired,
+            UpdateError::Refused(UpdateRefusal::UrlIsFixed) => Self::UrlIsFixed,
+            UpdateError::Failed(failure) => Self::ConnectFailed(failure),
         }
     }
 }

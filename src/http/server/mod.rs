@@ -45,6 +45,7 @@ use super::middleware::ApiService;
 use super::tls::TlsListenerConfig;
 use crate::agent::StoreService;
 use crate::common::{Clock, IpAllowlist, Random};
+use crate::hooks::HookQueue;
 use crate::jobs::JobRegistry;
 use crate::management::ReplyQueue;
 use crate::settings;
@@ -87,6 +88,8 @@ pub struct ServerContext<S> {
     pub random: Arc<dyn Random>,
     /// The jobs.
     pub jobs: JobRegistry,
+    /// The web hooks of the jobs.
+    pub hooks: HookQueue,
     /// The settings of the documented API.
     pub api: settings::ApiSettings,
     /// The value of `storage.allowed_roots`.
@@ -177,7 +180,7 @@ impl HttpServer {
             readiness: context.readiness,
             daemon: context.daemon,
             replies: context.replies,
-            jobs: JobRunner::new(context.jobs, context.dates),
+            jobs: JobRunner::new(context.jobs, context.hooks, context.dates),
             job_call_rules: JobCallRules {
                 reply: context.api.reply,
                 answer_within: context.api.answer_within,

@@ -4,7 +4,7 @@
 use super::source::{Source, is_word_char, paths_after, sources, without_comments};
 
 /// Modules and their layers. A dependency may only go to a lower number.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("common", 0),
     ("model", 1),
     ("lifecycle", 2),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("jobs", 6),
     ("agent", 6),
     ("notifier", 7),
+    ("hooks", 7),
     ("http", 9),
     ("cli", 9),
     ("telemetry", 9),

@@ -23,6 +23,7 @@ mod faults;
 mod file_modes;
 mod hangs;
 mod heartbeats;
+mod hooks;
 mod host_keys;
 mod hostile;
 mod hung_servers;

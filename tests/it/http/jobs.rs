@@ -413,14 +413,3 @@ async fn a_result_names_the_class_that_its_caller_asks_for() {
     let again = server.ask(asking(&headers)).await;
     assert_eq!((again.status, again.body), (200, ended.body));
 }
-
-/// Until the daemon calls web hooks, a client with one gets the result in the response.
-#[tokio::test]
-async fn a_call_with_a_web_hook_gets_the_result_itself() {
-    let server = TestServer::start();
-    let headers = format!("X-Job-UUID: {JOB}\r\nX-Web-Hook: http://127.0.0.1:1/hook\r\n");
-    let line = actions(BROKEN);
-    let answer =
-        server.ask(HttpRequest { headers: &headers, ..HttpRequest::new(&line, RECONNECT) });
-    assert_eq!(answer.await.status, 503);
-}

@@ -9,6 +9,7 @@ mod denials;
 mod description;
 mod golden;
 mod health;
+mod hooks;
 mod input;
 mod jobs;
 mod liberal;

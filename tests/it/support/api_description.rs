@@ -235,6 +235,7 @@ pub(crate) fn check_event(headers: &hyper::HeaderMap, body: &Value) {
         (Some("backup-storage.status.resync"), None) => "statusResync",
         (Some("backup-storage.heartbeat"), None) => "heartbeat",
         (None, None) if header("taskuuid").is_some() => "agentReply",
+        (None, None) if header("x-job-uuid").is_some() => "jobEnded",
         (None, None) if header("x-imagestore-agent-question").is_some() => "sessionQuestion",
         other => panic!("docs/openapi.json does not describe an event {other:?}: {body:#}"),
     };

@@ -8,6 +8,7 @@ use imagestore_agent::agent::{
     StoreSnapshot, UpdateError,
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
+use imagestore_agent::hooks::HookQueue;
 use imagestore_agent::http::{
     AccessKeyTable, AccountTable, Accounts, DaemonInfo, HttpServer, InheritedSockets, ProcessStats,
     ServerContext, ServerLimits, SessionCheck, TokenTable,
@@ -17,7 +18,7 @@ use imagestore_agent::ledger::{OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
 };
-use imagestore_agent::management::{self, ReplyQueue, UrlGuard};
+use imagestore_agent::management::{self, HookClient, ReplyQueue, SharedSigner, UrlGuard};
 use imagestore_agent::model::{
     AddStore, AttemptFailure, AttemptId, Capacity, Condition, Epoch, Fault, HostEvidence,
     HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, PlacementChange,
@@ -513,6 +514,18 @@ impl TestServer {
             Arc::new(FixedClock),
             Arc::new(ConstantRandom),
         );
+        let (hooks, hook_posting) = HookQueue::new(
+            HookClient::new(
+                replies.url_guard().clone(),
+                SharedSigner::default(),
+                management::RequestTimeouts::default(),
+                Arc::new(FixedClock),
+            ),
+            opened.ledger.clone(),
+            jobs.clone(),
+            Arc::new(SystemRandom::default()),
+            (&opened.jobs, opened.hooks.clone()),
+        );
         let context = ServerContext {
             stores: stores.clone(),
             tls: None,
@@ -530,6 +543,7 @@ impl TestServer {
             daemon: daemon(),
             replies,
             jobs,
+            hooks,
             api,
             random: Arc::new(ConstantRandom),
             allowed_roots: vec!["/srv/images".to_owned()],
@@ -540,6 +554,7 @@ impl TestServer {
         task.spawn(server.run(context, stop.clone(), drain));
         let mut posts = JoinSet::new();
         posts.spawn(posting.run_poster(stop.clone()));
+        posts.spawn(hook_posting.run_poster(stop.clone()));
         Self {
             stores,
             tokens,

@@ -16,7 +16,7 @@ use crate::http::auth::open_paths::ZSTACK_BASE_PATH;
 use crate::http::auth::{CallerKind, Principal};
 use crate::http::body::CompleteBody;
 use crate::http::error::ApiError;
-use crate::model::JobId;
+use crate::model::{JobId, Secret};
 use crate::settings::ReplyMode;
 use crate::wire::headers;
 
@@ -41,6 +41,9 @@ pub(in crate::http::api) struct JobCall {
     pub(in crate::http::api) method: String,
     pub(in crate::http::api) target: String,
     pub(in crate::http::api) body: Bytes,
+    /// The URL that the result is posted to if the caller is referred to the job. It is not checked
+    /// yet.
+    pub(in crate::http::api) hook_url: Option<Secret>,
     /// The scheme, the host and the path of the location, without the id.
     location: String,
     /// The time at which the call is answered, even if its operation runs.
@@ -95,22 +98,20 @@ impl<S: Send + Sync> FromRequestParts<Arc<AppState<S>>> for OptionalJobCall {
 
 fn read_call(parts: &Parts, rules: &JobCallRules) -> Result<Option<JobCall>, ApiError> {
     let headers = &parts.headers;
-    // A web hook is not called, so its caller must get the result in the response.
-    if headers.contains_key(&WEB_HOOK) {
-        return Ok(None);
-    }
     let Some(caller) = parts.extensions.get::<Principal>() else { return Ok(None) };
     // Clients that authenticate in these ways fetch results of their own accord.
     let always = matches!(caller.kind(), CallerKind::AccessKey | CallerKind::Account);
     let asks = always
         || rules.reply == ReplyMode::Async
         || headers.contains_key(&JOB_UUID)
+        || headers.contains_key(&WEB_HOOK)
         || prefers_async(headers);
     if !asks {
         return Ok(None);
     }
     let id = single_value(headers, &JOB_UUID).map_err(|()| bad_id())?;
     let id = id.map(|text| text.parse().map_err(|_| bad_id())).transpose()?;
+    let hook_url = single_value(headers, &WEB_HOOK).map_err(|()| bad_hook())?;
     let api_timeout = read_timeout(headers)?;
     let wait = rules.answer_within.min(api_timeout.unwrap_or(rules.answer_within));
     let host = match parts.uri.authority() {
@@ -127,6 +128,7 @@ fn read_call(parts: &Parts, rules: &JobCallRules) -> Result<Option<JobCall>, Api
         caller: caller.clone(),
         method: parts.method.to_string(),
         target: parts.uri.path_and_query().map_or("", |target| target.as_str()).to_owned(),
+        hook_url: hook_url.map(|url| Secret::new(url.to_owned())),
         body: body.map(|CompleteBody(bytes)| bytes.clone()).unwrap_or_default(),
         location: format!("{scheme}://{host}{ZSTACK_BASE_PATH}{JOBS_PATH}"),
         deadline: Instant::now() + wait,
@@ -137,6 +139,10 @@ fn read_call(parts: &Parts, rules: &JobCallRules) -> Result<Option<JobCall>, Api
 
 fn bad_id() -> ApiError {
     ApiError::InvalidHeader { name: "X-Job-UUID", expected: "32 hexadecimal digits" }
+}
+
+fn bad_hook() -> ApiError {
+    ApiError::InvalidHeader { name: "X-Web-Hook", expected: "an http:// URL in ASCII" }
 }
 
 /// Returns the time in `X-API-Timeout`, which has whole seconds, from 1.
@@ -212,7 +218,7 @@ mod tests {
         for (headers, expected) in [
             (&[][..], false),
             (&[("x-job-uuid", ID)], true),
-            (&[("X-Job-UUID", ID), ("X-Web-Hook", "http://a/")], false),
+            (&[("X-Web-Hook", "http://a/")], true),
             (&[("prefer", "respond-async")], true),
             (&[("prefer", "wait=10, Respond-Async ")], true),
             (&[("prefer", "respond-async; x=1")], true),
@@ -239,6 +245,8 @@ mod tests {
             &[("x-job-uuid", "abc")][..],
             &[("x-job-uuid", "")],
             &[("x-job-uuid", ID), ("x-job-uuid", ID)],
+            &[("x-web-hook", "http://a/"), ("x-web-hook", "http://a/")],
+            &[("x-web-hook", "http://ä/")],
             &[("x-job-uuid", ID), ("x-api-timeout", "0")],
             &[("x-job-uuid", ID), ("x-api-timeout", "-1")],
             &[("x-job-uuid", ID), ("x-api-timeout", "+1")],

@@ -5,12 +5,14 @@
 //! - A call is answered within its deadline, whatever its operation waits for.
 //! - An operation outlives the connection of its caller.
 //! - The same request under the same id runs once.
+//! - No response refers a caller with a web hook to its job before the web hook is durable.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::watch;
@@ -18,16 +20,19 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, Span};
 
 use super::call::JobCall;
+use super::promised_body::PromisedBody;
 use super::recorder::{FailureError, JobRecorder, ResultForm};
 use crate::agent::OutcomeRecorder;
 use crate::common::{crash_point, lock_unpoisoned};
+use crate::hooks::HookQueue;
 use crate::http::api::operation::OperationResult;
 use crate::http::api::response;
 use crate::http::audit::AuditRecord;
 use crate::http::error::ApiError;
 use crate::jobs::{JobAccess, JobAdmission, JobEnding, JobPromise, JobRegistry};
 use crate::ledger::CommitError;
-use crate::model::{AttemptFailure, Fault, JobId, JobRequest, Reason};
+use crate::management::UrlError;
+use crate::model::{AttemptFailure, Fault, JobDigest, JobHook, JobId, JobRequest, Reason};
 use crate::wire::{DateFormat, JobResponse};
 
 /// Maximum wait for a result that is about to be announced. It takes microseconds.
@@ -41,19 +46,28 @@ struct JobEnd {
     is_kept: bool,
 }
 
+/// A call under the id of its job.
+struct IdentifiedCall {
+    call: JobCall,
+    id: JobId,
+    /// The caller, and the web hook that the result is owed to once a response refers to the job.
+    hook: Option<(JobDigest, JobHook)>,
+}
+
 type EndReceiver = watch::Receiver<Option<JobEnd>>;
 
 /// Runs the operations of jobs. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::http) struct JobRunner {
     registry: JobRegistry,
+    hooks: HookQueue,
     dates: DateFormat,
     running: Arc<Mutex<HashMap<JobId, EndReceiver>>>,
 }
 
 impl JobRunner {
-    pub(in crate::http) fn new(registry: JobRegistry, dates: DateFormat) -> Self {
-        Self { registry, dates, running: Arc::default() }
+    pub(in crate::http) fn new(registry: JobRegistry, hooks: HookQueue, dates: DateFormat) -> Self {
+        Self { registry, hooks, dates, running: Arc::default() }
     }
 
     pub(in crate::http::api) fn registry(&self) -> &JobRegistry {
@@ -72,12 +86,19 @@ impl JobRunner {
     where
         F: Future<Output = Result<OperationResult, ApiError>> + Send + 'static,
     {
+        let hook = match self.check_hook(&call).await {
+            Ok(hook) => hook,
+            Err(error) => return audit.finish(Err(error)),
+        };
         let id = call.id.unwrap_or_else(|| self.registry.new_id());
         let caller = [call.caller.kind().as_str().as_bytes(), call.caller.name().as_bytes()];
-        let parts = [call.method.as_bytes(), call.target.as_bytes(), &call.body];
+        let mut parts = vec![call.method.as_bytes(), call.target.as_bytes(), &call.body];
+        // Another web hook makes another call.
+        parts.extend(call.hook_url.as_ref().map(|url| url.expose_secret().as_bytes()));
         let request = self.registry.identify(id, &caller, &parts);
+        let hook = hook.map(|hook| (request.caller, hook));
         // The body may be secret and large, and the digest is all that the job needs of it.
-        let call = call.without_body();
+        let call = IdentifiedCall { call: call.without_body(), id, hook };
         let (admission, end) = {
             let mut running = lock_unpoisoned(&self.running);
             let admission = self.registry.admit(&request);
@@ -95,23 +116,27 @@ impl JobRunner {
         match (admission, end) {
             (JobAdmission::Taken, _) => audit.finish(Err(ApiError::JobIdTaken)),
             (JobAdmission::Full, _) => audit.finish(Err(too_many_jobs())),
-            (JobAdmission::Ended, _) => audit.finish(self.replay(&call, id).await),
+            (JobAdmission::Ended, _) => audit.finish(self.replay(&call).await),
             (JobAdmission::Begins, Some((receiver, Some(sender)))) => {
                 let run = self.clone().run_job(
                     request,
                     sender,
                     receiver.clone(),
                     audit,
-                    ResultForm { failure_error, schema: call.schema, dates: self.dates.clone() },
+                    ResultForm {
+                        failure_error,
+                        schema: call.call.schema,
+                        dates: self.dates.clone(),
+                    },
                     operation,
                 );
                 self.registry.tasks().spawn(run.instrument(Span::current()));
-                let answer = self.wait_for_end(&call, id, receiver).await;
+                let answer = self.wait_for_end(&call, receiver).await;
                 answer.unwrap_or_else(ApiError::into_response)
             }
-            (_, Some((receiver, _))) => audit.finish(self.wait_for_end(&call, id, receiver).await),
+            (_, Some((receiver, _))) => audit.finish(self.wait_for_end(&call, receiver).await),
             // A job of an earlier run, whose end is about to be recorded.
-            (_, None) => audit.finish(Ok(accepted_response(&call, id))),
+            (_, None) => audit.finish(self.refer_to_job(&call).await),
         }
     }
 
@@ -161,14 +186,14 @@ impl JobRunner {
 
     async fn wait_for_end(
         &self,
-        call: &JobCall,
-        id: JobId,
+        call: &IdentifiedCall,
         mut end: EndReceiver,
     ) -> Result<Response, ApiError> {
-        let mut ended = end_until(&mut end, call.deadline).await;
+        let &IdentifiedCall { call: JobCall { deadline, schema, .. }, id, .. } = call;
+        let mut ended = end_until(&mut end, deadline).await;
         if ended.is_none() {
             match self.registry.promise(id) {
-                JobPromise::Kept => return Ok(accepted_response(call, id)),
+                JobPromise::Kept => return self.refer_to_job(call).await,
                 JobPromise::Abandoned => return Err(not_recorded_in_time()),
                 JobPromise::Over => {
                     ended = end_until(&mut end, Instant::now() + ANNOUNCEMENT_TIMEOUT).await;
@@ -178,24 +203,45 @@ impl JobRunner {
         match ended {
             Some(Some(JobEnd { outcome: Ok(result), .. })) => {
                 self.registry.mark_given(id);
-                Ok(result.to_response(call.schema, &self.dates))
+                Ok(result.to_response(schema, &self.dates))
             }
             Some(Some(JobEnd { outcome: Err(error), is_kept: false })) => Err(error),
             // The daemon stops, or the operation panicked.
             Some(None) => Err(stopping()),
-            Some(Some(JobEnd { is_kept: true, .. })) | None => Ok(accepted_response(call, id)),
+            Some(Some(JobEnd { is_kept: true, .. })) | None => self.refer_to_job(call).await,
         }
     }
 
     /// Answers a call whose job has ended.
-    async fn replay(&self, call: &JobCall, id: JobId) -> Result<Response, ApiError> {
+    async fn replay(&self, call: &IdentifiedCall) -> Result<Response, ApiError> {
+        let id = call.id;
         match self.registry.read(id).await {
             JobAccess::Ended(result) if result.succeeded => {
                 self.registry.mark_given(id);
                 Ok(response::body_response(StatusCode::OK, result.body))
             }
-            _ => Ok(accepted_response(call, id)),
+            _ => self.refer_to_job(call).await,
         }
+    }
+
+    /// Checks the web hook of a call, if it has one.
+    async fn check_hook(&self, call: &JobCall) -> Result<Option<JobHook>, ApiError> {
+        let Some(url) = &call.hook_url else { return Ok(None) };
+        let checked = self.hooks.check_url(url.expose_secret(), call.caller.network()).await;
+        checked.map(Some).map_err(|bad| match bad {
+            // The URL may be good, so a later call may succeed.
+            UrlError::NotLookedUp(_) => ApiError::url_not_allowed("X-Web-Hook", bad),
+            bad => ApiError::HookNotAllowed(bad),
+        })
+    }
+
+    /// Creates the response that refers the caller to the job. The web hook is durable before that.
+    async fn refer_to_job(&self, call: &IdentifiedCall) -> Result<Response, ApiError> {
+        let accepted = || accepted_response(&call.call, call.id);
+        let Some((caller, hook)) = &call.hook else { return Ok(accepted()) };
+        let promised = self.hooks.promise_hook(call.id, *caller, hook.clone()).await;
+        let promise = promised.map_err(|error| hook_not_recorded(&error))?;
+        Ok(accepted().map(|body| Body::new(PromisedBody::new(body, promise))))
     }
 }
 
@@ -220,12 +266,24 @@ fn not_begun(fault: Fault) -> ApiError {
 }
 
 fn not_recorded(error: &CommitError) -> ApiError {
-    let reason = match error {
+    let details = format!("the job was not recorded, and did not begin: {error}");
+    not_begun(Fault::new(commit_reason(error), details))
+}
+
+fn commit_reason(error: &CommitError) -> Reason {
+    match error {
         CommitError::Busy => Reason::AgentBusy,
         CommitError::Closed => Reason::AgentStopping,
+        CommitError::Unsealable(_) => Reason::SecretUnreadable,
         _ => Reason::StateDiskTrouble,
-    };
-    not_begun(Fault::new(reason, format!("the job was not recorded, and did not begin: {error}")))
+    }
+}
+
+/// Creates the error for a call whose web hook was not recorded. Its job goes on.
+fn hook_not_recorded(error: &CommitError) -> ApiError {
+    let details = format!("the web hook was not recorded, and the job goes on: {error}");
+    let remedy = "repeat the same request with its job uuid, or read the store";
+    not_begun(Fault::new(commit_reason(error), details).with_remedy(remedy))
 }
 
 fn not_recorded_in_time() -> ApiError {

@@ -1,0 +1,196 @@
+//! The task that posts the results of jobs to their web hooks. Each post is one request; a web hook
+//! that waits for its retry holds no place.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::queue::HookQueueState;
+use super::table::StartedHook;
+use crate::common::{Random, crash_point, lock_unpoisoned};
+use crate::delivery::{HookStep, hook_retry_delay, next_hook_step};
+use crate::ledger::LedgerChange;
+use crate::management::{HookMessage, LossLog, UrlError};
+use crate::model::{JobId, OwedHook};
+
+/// Delay before a post is repeated that panicked, which is an internal error.
+const PANIC_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
+
+/// The task that posts the owed results.
+pub struct HookPosterTask {
+    poster: HookPoster,
+    posts: JoinSet<()>,
+    jobs: HashMap<Id, JobId>,
+}
+
+impl HookPosterTask {
+    pub(super) fn new(state: Arc<HookQueueState>, random: Arc<dyn Random>) -> Self {
+        let poster = HookPoster { state, random, losses: Arc::default() };
+        Self { poster, posts: JoinSet::new(), jobs: HashMap::new() }
+    }
+
+    /// Runs until `stop` is cancelled. Results that are not delivered by then are posted after the
+    /// next start.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no result.
+    pub async fn run_poster(mut self, stop: CancellationToken) {
+        let state = Arc::clone(&self.poster.state);
+        loop {
+            let next_due = self.start_posts();
+            self.poster.summarize_losses();
+            let summary_due = lock_unpoisoned(&self.poster.losses).summary_due();
+            let next_event = next_due.into_iter().chain(summary_due).min();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(result) = self.posts.join_next_with_id() => self.on_post_ended(result),
+                () = state.wait_for_change() => {}
+                () = state.jobs.wait_for_end() => {}
+                () = sleep_until(next_event.unwrap_or_else(Instant::now)), if next_event.is_some() => {}
+            }
+        }
+    }
+
+    /// Starts the posts that are due and have a place. Returns the time at which the next one is
+    /// due.
+    fn start_posts(&mut self) -> Option<Instant> {
+        let (started, next_due) = self.poster.state.with_table(|table| {
+            table.release(|job| self.poster.state.jobs.has_ended(job));
+            let now = Instant::now();
+            let started: Vec<_> = std::iter::from_fn(|| table.start_next(now)).collect();
+            (started, table.next_due())
+        });
+        for hook in started {
+            let post = self.posts.spawn(self.poster.clone().post_result(hook));
+            self.jobs.insert(post.id(), hook.job);
+        }
+        next_due
+    }
+
+    fn on_post_ended(&mut self, result: Result<(Id, ()), JoinError>) {
+        let error = match result {
+            Ok((task, ())) => {
+                self.jobs.remove(&task);
+                return;
+            }
+            Err(error) => error,
+        };
+        error!(%error, "web hook task panicked");
+        if let Some(job) = self.jobs.remove(&error.id()) {
+            let due = Instant::now() + PANIC_RETRY_DELAY;
+            self.poster.state.with_table(|table| table.retry_at(job, due));
+        }
+    }
+}
+
+#[derive(Clone)]
+struct HookPoster {
+    state: Arc<HookQueueState>,
+    random: Arc<dyn Random>,
+    losses: Arc<Mutex<LossLog>>,
+}
+
+impl HookPoster {
+    /// Posts a result once, and records the next step.
+    async fn post_result(self, StartedHook { job, failures }: StartedHook) {
+        let owed = match self.state.ledger.owed_hook(job).await {
+            Ok(Some(owed)) => owed,
+            // The result has expired, or the job was dropped for a newer one.
+            Ok(None) => {
+                self.state.with_table(|table| table.finish(job));
+                if failures > 0 && self.logs_loss() {
+                    warn!(failures, "web hook given up: the result is no longer kept");
+                }
+                return;
+            }
+            Err(error) => {
+                debug!(%error, "web hook not read, retried later");
+                return self.retry_after(job, self.backoff(failures));
+            }
+        };
+        let OwedHook { hook, turn, result } = owed;
+        let Some(result) = result else {
+            return self.retry_after(job, self.backoff(failures));
+        };
+        let destination = hook.destination.as_str();
+        crash_point("hook.before");
+        let message = HookMessage { job, result: &result, failures };
+        let posted = self.state.client.post_result(&hook.url, message).await;
+        crash_point("hook.after");
+        let (step, reply) = match posted {
+            Ok(reply) => {
+                let random = self.random.next_u64();
+                (next_hook_step(&reply, failures.saturating_add(1), random), reply.to_string())
+            }
+            Err(error @ (UrlError::Unresolved(_) | UrlError::NotLookedUp(_))) => {
+                (HookStep::RetryAfter(self.backoff(failures)), error.to_string())
+            }
+            // The name leads elsewhere by now, or the settings have changed.
+            Err(error) => (HookStep::GivenUp, format!("not sent: {error}")),
+        };
+        match step {
+            HookStep::Delivered => {
+                debug!(destination, reply, "web hook delivered");
+                self.state.jobs.mark_given(job);
+                self.finish(job, turn).await;
+            }
+            HookStep::GivenUp => {
+                if self.logs_loss() {
+                    warn!(destination, reply, "web hook given up");
+                }
+                self.finish(job, turn).await;
+            }
+            HookStep::RetryAfter(delay) => {
+                if failures == 0 && self.logs_loss() {
+                    warn!(
+                        destination,
+                        reply, "web hook not delivered, retried while the result is kept"
+                    );
+                } else {
+                    debug!(destination, reply, ?delay, "web hook not delivered, retried later");
+                }
+                self.retry_after(job, delay);
+            }
+        }
+    }
+
+    /// Removes a web hook, unless it is owed again. If that cannot be recorded, the next start
+    /// posts the result again.
+    async fn finish(&self, job: JobId, turn: u32) {
+        if !self.state.with_table(|table| table.finish(job)) {
+            return;
+        }
+        let removal = LedgerChange::new().remove_hook(job, turn);
+        if let Err(error) = self.state.ledger.commit(removal).await {
+            debug!(%error, "finished web hook not removed");
+        }
+    }
+
+    fn retry_after(&self, job: JobId, delay: Duration) {
+        let due = Instant::now() + delay;
+        self.state.with_table(|table| table.retry_at(job, due));
+    }
+
+    fn backoff(&self, failures: u32) -> Duration {
+        hook_retry_delay(failures.saturating_add(1), self.random.next_u64())
+    }
+
+    /// Returns true if a failure now gets a line in the log.
+    fn logs_loss(&self) -> bool {
+        lock_unpoisoned(&self.losses).record_loss(Instant::now())
+    }
+
+    /// Logs the number of failures without a line, once a minute.
+    fn summarize_losses(&self) {
+        let unlogged = lock_unpoisoned(&self.losses).end_minute(Instant::now());
+        if let Some(failures) = unlogged {
+            warn!(failures, "failures of web hooks not logged");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The account of the owed web hooks: which one is posted next, and when. It is pure: it knows
+//! neither sockets nor a clock.
+//!
+//! A web hook is held while its job runs, and while a response that refers a caller to the job is
+//! on its way. A response that follows a post makes the web hook owed again, because the client
+//! drops a result that precedes the response.
+//!
+//! # Guarantees
+//!
+//! - No web hook is posted while a response is on its way, or before the time after it.
+//! - A web hook is posted by one task at a time.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::management::{PostRoute, ShareCounts, ShareLimits};
+use crate::model::{JobDigest, JobId};
+
+/// Maximum numbers of results that are being posted. A receiver that answers takes some
+/// milliseconds for each, and one that is silent takes the whole timeout of a request. The numbers
+/// bound the sockets.
+const POSTING_LIMITS: ShareLimits = ShareLimits { all: 64, per_caller: 32, per_destination: 8 };
+
+/// The caller of a job, and the host and port of its web hook.
+pub(super) type HookRoute = PostRoute<JobDigest, Arc<str>>;
+
+/// A web hook that is to be posted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StartedHook {
+    pub(super) job: JobId,
+    /// Number of its posts in a row that failed.
+    pub(super) failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HookPhase {
+    /// A response is on its way, or the job runs.
+    Held,
+    /// It is due at this time.
+    Waiting(Instant),
+    /// It is due, and waits for a place.
+    Ready,
+    /// It is being posted. True if a response was created since then.
+    Posting { again: bool },
+}
+
+#[derive(Debug)]
+struct HookEntry {
+    route: HookRoute,
+    /// Number of responses that are on their way.
+    answering: u32,
+    /// True if a response has been sent.
+    is_owed: bool,
+    /// The earliest time of the next post.
+    not_before: Instant,
+    failures: u32,
+    phase: HookPhase,
+}
+
+/// All owed web hooks.
+#[derive(Debug)]
+pub(super) struct HookTable {
+    entries: HashMap<JobId, HookEntry>,
+    held: BTreeSet<JobId>,
+    waiting: BTreeSet<(Instant, JobId)>,
+    /// The due web hooks of each route, and when they were the first of all to be due.
+    ready: HashMap<HookRoute, VecDeque<(u64, JobId)>>,
+    next_number: u64,
+    posting: ShareCounts<JobDigest, Arc<str>>,
+}
+
+impl HookTable {
+    /// Creates an empty table.
+    pub(super) fn new() -> Self {
+        Self {
+            entries: HashMap::new(),
+            held: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            ready: HashMap::new(),
+            next_number: 0,
+            posting: ShareCounts::new(POSTING_LIMITS),
+        }
+    }
+
+    /// Adds a web hook of an earlier run.
+    pub(super) fn restore(&mut self, job: JobId, route: HookRoute, now: Instant) {
+        self.promise(job, route, now);
+        self.answer(job, now);
+    }
+
+    /// Records that a response that refers a caller to the job is on its way. It ends with
+    /// [`HookTable::answer`] or [`HookTable::withdraw`].
+    pub(super) fn promise(&mut self, job: JobId, route: HookRoute, now: Instant) {
+        let entry = self.entries.entry(job).or_insert_with(|| HookEntry {
+            route,
+            answering: 0,
+            is_owed: false,
+            not_before: now,
+            failures: 0,
+            phase: HookPhase::Held,
+        });
+        entry.answering = entry.answering.saturating_add(1);
+        if let HookPhase::Posting { again } = &mut entry.phase {
+            *again = true;
+        } else {
+            self.hold(job);
+        }
+    }
+
+    /// Records that a response was sent. The next post is not before this time.
+    pub(super) fn answer(&mut self, job: JobId, not_before: Instant) {
+        let Some(entry) = self.entries.get_mut(&job) else { return };
+        entry.answering = entry.answering.saturating_sub(1);
+        entry.is_owed = true;
+        entry.not_before = entry.not_before.max(not_before);
+    }
+
+    /// Records that a response was not created.
+    pub(super) fn withdraw(&mut self, job: JobId) {
+        let Some(entry) = self.entries.get_mut(&job) else { return };
+        entry.answering = entry.answering.saturating_sub(1);
+        if entry.answering == 0 && !entry.is_owed {
+            self.remove(job);
+        }
+    }
+
+    /// Releases the web hooks whose responses are sent and whose jobs have ended, and removes those
+    /// whose jobs are gone. `has_ended` returns `None` for a job that is gone.
+    pub(super) fn release(&mut self, has_ended: impl Fn(JobId) -> Option<bool>) {
+        let held: Vec<JobId> = self.held.iter().copied().collect();
+        for job in held {
+            let Some(entry) = self.entries.get_mut(&job).filter(|entry| entry.answering == 0)
+            else {
+                continue;
+            };
+            match has_ended(job) {
+                Some(true) => {
+                    entry.phase = HookPhase::Waiting(entry.not_before);
+                    self.waiting.insert((entry.not_before, job));
+                    self.held.remove(&job);
+                }
+                Some(false) => {}
+                None => self.remove(job),
+            }
+        }
+    }
+
+    /// Removes the web hooks of jobs that are gone, unless they are being posted.
+    pub(super) fn remove_gone(&mut self, is_known: impl Fn(JobId) -> bool) {
+        let is_gone = |(job, entry): &(&JobId, &HookEntry)| {
+            entry.answering == 0
+                && !matches!(entry.phase, HookPhase::Posting { .. })
+                && !is_known(**job)
+        };
+        let gone: Vec<JobId> = self.entries.iter().filter(is_gone).map(|(job, _)| *job).collect();
+        gone.into_iter().for_each(|job| self.remove(job));
+    }
+
+    /// Returns the web hook to post next, and counts it as being posted. Returns `None` if none is
+    /// due, or none that is due has a place.
+    pub(super) fn start_next(&mut self, now: Instant) -> Option<StartedHook> {
+        while let Some(&(due, job)) = self.waiting.first().filter(|(due, _)| *due <= now) {
+            self.waiting.remove(&(due, job));
+            if let Some(entry) = self.entries.get_mut(&job) {
+                entry.phase = HookPhase::Ready;
+                let queue = self.ready.entry(entry.route.clone()).or_default();
+                queue.push_back((self.next_number, job));
+                self.next_number = self.next_number.wrapping_add(1);
+            }
+        }
+        let first = self.ready.iter().filter_map(|(route, queue)| Some((route, *queue.front()?)));
+        let (_, job) = self.posting.choose_next(first)?;
+        self.leave_phase(job);
+        let entry = self.entries.get_mut(&job)?;
+        entry.phase = HookPhase::Posting { again: false };
+        self.posting.take(&entry.route);
+        Some(StartedHook { job, failures: entry.failures })
+    }
+
+    /// Records that a post failed, and that the next one is due at `due`.
+    pub(super) fn retry_at(&mut self, job: JobId, due: Instant) {
+        let Some(entry) = self.entries.get_mut(&job) else { return };
+        let HookPhase::Posting { again } = entry.phase else { return };
+        self.posting.give_back(&entry.route);
+        if again {
+            entry.failures = 0;
+            self.hold(job);
+        } else {
+            entry.failures = entry.failures.saturating_add(1);
+            entry.phase = HookPhase::Waiting(due);
+            self.waiting.insert((due, job));
+        }
+    }
+
+    /// Records that the result was delivered, or is not posted again. Returns true if it is no
+    /// longer owed, and false if a response that was created since then made it owed again.
+    pub(super) fn finish(&mut self, job: JobId) -> bool {
+        let Some(entry) = self.entries.get_mut(&job) else { return true };
+        let HookPhase::Posting { again } = entry.phase else { return false };
+        if again {
+            self.posting.give_back(&entry.route);
+            entry.failures = 0;
+            self.hold(job);
+        } else {
+            self.remove(job);
+        }
+        !again
+    }
+
+    /// Returns the time at which the next web hook becomes due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.first().map(|(due, _)| *due)
+    }
+
+    /// Returns the number of owed web hooks.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn hold(&mut self, job: JobId) {
+        self.leave_phase(job);
+        if let Some(entry) = self.entries.get_mut(&job) {
+            entry.phase = HookPhase::Held;
+            self.held.insert(job);
+        }
+    }
+
+    fn remove(&mut self, job: JobId) {
+        self.leave_phase(job);
+        if let Some(entry) = self.entries.remove(&job)
+            && matches!(entry.phase, HookPhase::Posting { .. })
+        {
+            self.posting.give_back(&entry.route);
+        }
+    }
+
+    /// Removes a web hook from the index of its phase.
+    fn leave_phase(&mut self, job: JobId) {
+        let Some(entry) = self.entries.get(&job) else { return };
+        match entry.phase {
+            HookPhase::Held => {
+                self.held.remove(&job);
+            }
+            HookPhase::Waiting(due) => {
+                self.waiting.remove(&(due, job));
+            }
+            HookPhase::Ready => {
+                if let Some(queue) = self.ready.get_mut(&entry.route) {
+                    queue.retain(|(_, queued)| *queued != job);
+                    if queue.is_empty() {
+                        self.ready.remove(&entry.route);
+                    }
+                }
+            }
+            HookPhase::Posting { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
