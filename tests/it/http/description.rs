@@ -13,7 +13,7 @@ use imagestore_agent::model::{
     MountLocation, MountedPart, Obstacle, Reason, RemoteMarker, State, Status, Tags,
 };
 use imagestore_agent::wire::{
-    API_DESCRIPTION, ERROR_CODES, HistoryLine, REMEDY_MARK, UnsupportedCall,
+    API_DESCRIPTION, ERROR_CODES, HistoryLine, MAX_BODY_BYTES, REMEDY_MARK, UnsupportedCall,
 };
 use serde_json::{Value, json};
 
@@ -259,6 +259,15 @@ fn assert_remedy_in_details(error: &Value) {
     };
     let (_, short) = details.split_once(REMEDY_MARK).unwrap_or_else(|| panic!("{details}"));
     assert!(remedy.starts_with(short) && !short.is_empty(), "{details}");
+}
+
+#[test]
+fn the_limit_of_a_body_is_that_of_the_program() {
+    let response = &document()["components"]["responses"]["BodyTooLarge"];
+    let example = &response["content"]["application/json"]["examples"]["error"]["value"]["error"];
+    assert_eq!(example["opaque"]["bytes"], MAX_BODY_BYTES);
+    let text = response["description"].as_str().unwrap().replace(',', "");
+    assert!(text.contains(&format!(" {MAX_BODY_BYTES} bytes")), "{text}");
 }
 
 #[test]

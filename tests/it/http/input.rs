@@ -233,8 +233,8 @@ async fn a_body_of_ten_mebibytes_is_413_whether_its_length_is_announced_or_not()
     let server = TestServer::start();
     let line = line();
     let large = "x".repeat(10 << 20);
-    let details = "the body is larger than 1308700 bytes";
-    refused(&server, HttpRequest::new(&line, &large), 413, "SYS.1007", details).await;
+    let details = format!("the body is larger than {MAX_BODY_BYTES} bytes");
+    refused(&server, HttpRequest::new(&line, &large), 413, "SYS.1007", &details).await;
 
     let mut chunked =
         HttpRequest { headers: "Transfer-Encoding: chunked\r\n", ..HttpRequest::new(&line, "") }
