@@ -3,9 +3,14 @@
 //! # Guarantees
 //! - Every transaction that changes a row updates the contents row as well
 //!   ([`ContentsTracker`]).
+//! - A ledger that another program has written to takes no change until its contents are verified.
+
+use std::path::PathBuf;
 
 use rusqlite::{Connection, Savepoint, Transaction, TransactionBehavior};
 
+use super::open::integrity::reopen_ledger;
+use super::place::{DisplacedFile, LedgerPlace, PlaceState, WriteState};
 use super::tables::RowError;
 use super::tables::contents::ContentsTracker;
 use crate::common::crash_point;
@@ -14,6 +19,15 @@ use crate::common::crash_point;
 pub(super) struct LedgerDatabase {
     connection: Connection,
     contents: ContentsTracker,
+    kept: Option<KeptPlace>,
+}
+
+/// The database file, and the place that it must keep.
+struct KeptPlace {
+    file: PathBuf,
+    place: LedgerPlace,
+    /// The states of the files in which damage was found, and the damage.
+    damage: Option<(Vec<Option<WriteState>>, String)>,
 }
 
 impl LedgerDatabase {
@@ -23,7 +37,56 @@ impl LedgerDatabase {
     /// Returns [`RowError`] if the contents row cannot be read.
     pub(super) fn new(connection: Connection) -> Result<Self, RowError> {
         let contents = ContentsTracker::follow(&connection)?;
-        Ok(Self { connection, contents })
+        Ok(Self { connection, contents, kept: None })
+    }
+
+    /// Keeps watch over the files of the database from now on.
+    pub(super) fn keep_place(&mut self, file: PathBuf, place: LedgerPlace) {
+        self.kept = Some(KeptPlace { file, place, damage: None });
+    }
+
+    /// Checks that the files in the state directory are those that this connection has opened, and
+    /// hold what it has written. If another program has written to them, they are read again. Its
+    /// change is accepted if it keeps every record, as that of an operator's `sqlite3` may.
+    ///
+    /// # Errors
+    /// Returns the reason why a change would be lost.
+    pub(super) fn check_place(&mut self) -> Result<(), DisplacedFile> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        let PlaceState::Written(path) = kept.place.check()? else { return Ok(()) };
+        let states = kept.place.write_states();
+        if let Some((known, what)) = &kept.damage
+            && *known == states
+        {
+            return Err(DisplacedFile::Overwritten { path, what: what.clone() });
+        }
+        let reopened = reopen_ledger(&kept.file).map(|found| {
+            let connection = found?;
+            let contents = ContentsTracker::follow(&connection).map_err(|e| e.to_string())?;
+            if contents.current() == self.contents.current() {
+                Ok((connection, contents))
+            } else {
+                Err("its records are not those that the daemon has written".to_owned())
+            }
+        });
+        match reopened {
+            Ok(Ok((connection, contents))) => {
+                // The log may have lost its head. The database then has what it held.
+                let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+                let _ = connection.query_row(checkpoint, [], |_| Ok(()));
+                // The earlier connection keeps pages in memory that the files may not have.
+                (self.connection, self.contents) = (connection, contents);
+                kept.damage = None;
+                let states = kept.place.write_states();
+                kept.place.accept_states(&states);
+                Ok(())
+            }
+            Ok(Err(what)) => {
+                kept.damage = Some((states, what.clone()));
+                Err(DisplacedFile::Overwritten { path, what })
+            }
+            Err(error) => Err(DisplacedFile::Overwritten { path, what: error.to_string() }),
+        }
     }
 
     /// Returns the connection, for reads.
@@ -36,7 +99,7 @@ impl LedgerDatabase {
         &mut self,
         work: impl FnOnce(&mut LedgerTransaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let Self { connection, contents } = self;
+        let Self { connection, contents, kept } = self;
         let before = contents.current();
         let transact = || {
             let behavior = TransactionBehavior::Immediate;
@@ -52,6 +115,9 @@ impl LedgerDatabase {
         let result = transact();
         if result.is_err() {
             contents.restore(before);
+        }
+        if let Some(kept) = kept {
+            kept.place.record_write();
         }
         result
     }

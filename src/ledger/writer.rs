@@ -12,7 +12,6 @@ use super::change::Operation;
 use super::database::{LedgerDatabase, LedgerTransaction};
 use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
-use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::{history, hooks, jobs, meta, outbox, rejections, stores};
 use super::{LedgerChange, SecretSealer};
@@ -63,10 +62,9 @@ impl LedgerWriter {
 pub(super) fn start_writer(
     database: LedgerDatabase,
     sealer: SecretSealer,
-    place: LedgerPlace,
 ) -> io::Result<(Ledger, LedgerWriter)> {
     let (requests, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
-    let (thread, closed) = spawn_watched(move || run_writer(database, &sealer, &place, inbox))?;
+    let (thread, closed) = spawn_watched(move || run_writer(database, &sealer, inbox))?;
     Ok((Ledger::new(requests.clone()), LedgerWriter { requests, closed, thread }))
 }
 
@@ -86,7 +84,6 @@ fn spawn_watched(
 fn run_writer(
     mut database: LedgerDatabase,
     sealer: &SecretSealer,
-    place: &LedgerPlace,
     mut inbox: mpsc::Receiver<LedgerRequest>,
 ) {
     let mut batch = Vec::new();
@@ -103,14 +100,14 @@ fn run_writer(
                 Err(_) => break None,
             }
         };
-        commit_batch(&mut database, sealer, place, &mut batch);
+        commit_batch(&mut database, sealer, &mut batch);
         match other {
             Some(LedgerRequest::Commit(change, reply)) => {
                 batch.push((change, reply));
-                commit_batch(&mut database, sealer, place, &mut batch);
+                commit_batch(&mut database, sealer, &mut batch);
             }
             Some(LedgerRequest::Close) => break,
-            Some(other) => answer_request(&mut database, sealer, place, other),
+            Some(other) => answer_request(&mut database, sealer, other),
             None => {}
         }
     }
@@ -125,13 +122,12 @@ fn run_writer(
 fn commit_batch(
     database: &mut LedgerDatabase,
     sealer: &SecretSealer,
-    place: &LedgerPlace,
     batch: &mut Vec<PendingCommit>,
 ) {
     if batch.is_empty() {
         return;
     }
-    if let Err(displaced) = place.check() {
+    if let Err(displaced) = database.check_place() {
         let why = displaced.to_string();
         for (_, reply) in batch.drain(..) {
             let _ = reply.send(Err(CommitError::Displaced(why.clone())));
@@ -220,26 +216,16 @@ fn apply_operation(
 
 /// Answers a request. Sending the reply fails only if its receiver no longer waits, so the error is
 /// ignored.
-fn answer_request(
-    database: &mut LedgerDatabase,
-    sealer: &SecretSealer,
-    place: &LedgerPlace,
-    request: LedgerRequest,
-) {
-    let check_place = || place.check().map_err(|error| CommitError::Displaced(error.to_string()));
+fn answer_request(database: &mut LedgerDatabase, sealer: &SecretSealer, request: LedgerRequest) {
     match request {
         LedgerRequest::NextEpoch(now, reply) => {
             let next_epoch =
                 |all: &mut LedgerTransaction<'_>| meta::next_epoch(all.connection(), now);
-            let _ = reply.send(
-                check_place().and_then(|()| database.transact(next_epoch).map_err(to_commit_error)),
-            );
+            let _ = reply.send(transact_in_place(database, next_epoch));
         }
         LedgerRequest::CheckWritable(reply) => {
             let write = |all: &mut LedgerTransaction<'_>| meta::write_probe(all.connection());
-            let _ = reply.send(
-                check_place().and_then(|()| database.transact(write).map_err(to_commit_error)),
-            );
+            let _ = reply.send(transact_in_place(database, write));
         }
         LedgerRequest::Credentials(store, reply) => {
             let _ = reply.send(stores::load_credentials(database.reader(), &store, sealer));
@@ -275,8 +261,13 @@ fn answer_request(
     }
 }
 
-fn to_commit_error(error: RowError) -> CommitError {
-    OperationError::from(error).into()
+/// Runs a transaction if the ledger is still the one in the state directory.
+fn transact_in_place<T>(
+    database: &mut LedgerDatabase,
+    work: impl FnOnce(&mut LedgerTransaction<'_>) -> Result<T, RowError>,
+) -> Result<T, CommitError> {
+    database.check_place().map_err(|error| CommitError::Displaced(error.to_string()))?;
+    database.transact(work).map_err(|error| OperationError::from(error).into())
 }
 
 fn to_read_error(error: RowError) -> ReadError {

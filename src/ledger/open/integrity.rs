@@ -111,6 +111,35 @@ pub(super) fn check_integrity(
     classify(open_connection(&copy.ledger), migration_list)
 }
 
+/// Opens the ledger of the running daemon once more, and checks that the files have all rows. A row
+/// itself is verified when it is read. The connection has read the files and nothing that an
+/// earlier one keeps in memory. The earlier one is still open, so that the end of this one does not
+/// run a checkpoint.
+///
+/// # Errors
+/// The outer error is that of the system or of SQLite if the files were not opened: they may be
+/// intact. The inner one describes the damage.
+pub(crate) fn reopen_ledger(ledger: &Path) -> io::Result<Result<Connection, String>> {
+    // SQLite deletes the log of a database without a page.
+    if fs::metadata(ledger)?.len() == 0 {
+        return Ok(Err("the database file is empty".to_owned()));
+    }
+    let connection = open_connection(ledger).map_err(io::Error::other)?;
+    let checked = database_size(&connection).map_err(RowError::from).and_then(|size| {
+        let full_check = size <= FULL_CHECK_MAX_BYTES;
+        let damage = check_structure(&connection, full_check)?;
+        contents::verify_contents(&connection, |table| {
+            full_check || ESSENTIAL_TABLES.contains(&table)
+        })?;
+        Ok(damage)
+    });
+    Ok(match checked {
+        Ok(None) => Ok(connection),
+        Ok(Some(damage)) => Err(damage),
+        Err(error) => Err(ErrorChain(&error).to_string()),
+    })
+}
+
 /// Opens a ledger that has no log, without touching any file.
 fn open_immutable(ledger: &Path) -> rusqlite::Result<Connection> {
     let uri = format!("file:{}?immutable=1", escape_uri(ledger));
@@ -152,7 +181,7 @@ fn classify(
 ) -> io::Result<Integrity> {
     match opened
         .map_err(RowError::from)
-        .and_then(|connection| check_contents(connection, migration_list))
+        .and_then(|mut connection| check_contents(&mut connection, migration_list))
     {
         Ok(finding) => Ok(finding),
         // The disk of the copy is full, but the ledger itself may be intact.
@@ -167,28 +196,23 @@ fn is_full(error: &RowError) -> bool {
 }
 
 fn check_contents(
-    mut connection: Connection,
+    connection: &mut Connection,
     migration_list: &[Migration],
 ) -> Result<Integrity, RowError> {
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != migrations::APPLICATION_ID {
         return Ok(Integrity::Damaged("the file is not a ledger of this program".to_owned()));
     }
-    let found = migrations::schema_version(&connection)?;
+    let found = migrations::schema_version(connection)?;
     if found > migrations::latest_version(migration_list) {
-        let written_by = meta::read_written_by(&connection);
+        let written_by = meta::read_written_by(connection);
         return Ok(Integrity::Newer { found, written_by });
     }
-    let full_check = database_size(&connection)? <= FULL_CHECK_MAX_BYTES;
-    let checks = if full_check { vec!["1"] } else { ESSENTIAL_TABLES.to_vec() };
-    for what in checks {
-        let check = format!("PRAGMA quick_check({what})");
-        let result: String = connection.query_row(&check, [], |row| row.get(0))?;
-        if result != "ok" {
-            return Ok(Integrity::Damaged(result));
-        }
+    let full_check = database_size(connection)? <= FULL_CHECK_MAX_BYTES;
+    if let Some(damage) = check_structure(connection, full_check)? {
+        return Ok(Integrity::Damaged(damage));
     }
-    match migrations::run_migrations(&mut connection, migration_list) {
+    match migrations::run_migrations(connection, migration_list) {
         Err(error) if !is_full(&error) => {
             let why = ErrorChain(&error);
             let what = format!("the migration from format {found} failed: {why}");
@@ -196,18 +220,29 @@ fn check_contents(
         }
         migrated => migrated?,
     }
-    meta::verify_all(&connection)?;
-    stores::load_stores(&connection)?;
-    rejections::load_trial_rejections(&connection)?;
-    jobs::load_jobs(&connection)?;
-    hooks::load_hooks(&connection)?;
+    meta::verify_all(connection)?;
+    stores::load_stores(connection)?;
+    rejections::load_trial_rejections(connection)?;
+    jobs::load_jobs(connection)?;
+    hooks::load_hooks(connection)?;
     if full_check {
-        outbox::verify_all(&connection)?;
+        outbox::verify_all(connection)?;
     }
-    contents::verify_contents(&connection, |table| {
-        full_check || ESSENTIAL_TABLES.contains(&table)
-    })?;
+    contents::verify_contents(connection, |table| full_check || ESSENTIAL_TABLES.contains(&table))?;
     Ok(Integrity::Good)
+}
+
+/// Returns the damage that SQLite finds in the tables, or `None`.
+fn check_structure(connection: &Connection, full_check: bool) -> rusqlite::Result<Option<String>> {
+    let checks = if full_check { vec!["1"] } else { ESSENTIAL_TABLES.to_vec() };
+    for what in checks {
+        let check = format!("PRAGMA quick_check({what})");
+        let result: String = connection.query_row(&check, [], |row| row.get(0))?;
+        if result != "ok" {
+            return Ok(Some(result));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the size of the database in bytes, including pages that exist only in its log.

@@ -170,14 +170,12 @@ pub(super) fn open_with_migrations(
         store.durable.position = Position::start_of(epoch);
     }
     // The log exists since the commit of the epoch.
-    let place = LedgerPlace::record([
-        dir.path().to_owned(),
-        dir.lock_path(),
-        path.clone(),
-        sibling_path(&path, "-wal"),
-    ])
-    .map_err(unusable)?;
-    let (ledger, writer) = writer::start_writer(database, sealer, place).map_err(unusable)?;
+    let place = LedgerPlace::record(
+        [dir.path().to_owned(), dir.lock_path()],
+        [path.clone(), sibling_path(&path, "-wal")],
+    );
+    database.keep_place(path.clone(), place.map_err(unusable)?);
+    let (ledger, writer) = writer::start_writer(database, sealer).map_err(unusable)?;
     Ok(OpenedLedger {
         ledger,
         writer,

@@ -218,7 +218,11 @@ async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_see
 async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
     needs_root!();
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 6] = [
+    fn cut(file: &Path, part: u64) {
+        let length = std::fs::metadata(file).unwrap().len();
+        std::fs::File::options().write(true).open(file).unwrap().set_len(length / part).unwrap();
+    }
+    let damages: [(&str, Damage); 10] = [
         ("state is missing", |dir| std::fs::remove_dir_all(dir).unwrap()),
         ("state is another file or directory now", |dir| {
             std::fs::remove_dir_all(dir).unwrap();
@@ -236,6 +240,24 @@ async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
         ("ledger.sqlite-wal is missing", |dir| {
             std::fs::remove_file(dir.join("ledger.sqlite-wal")).unwrap();
         }),
+        // The file stays, but another program has cut it off or written over it.
+        ("ledger.sqlite-wal, and the ledger on the disk is damaged", |dir| {
+            cut(&dir.join("ledger.sqlite-wal"), u64::MAX);
+        }),
+        ("ledger.sqlite-wal, and the ledger on the disk is damaged", |dir| {
+            cut(&dir.join("ledger.sqlite-wal"), 2);
+        }),
+        (
+            "ledger.sqlite, and the ledger on the disk is damaged: the database file is empty",
+            |dir| {
+                cut(&dir.join("ledger.sqlite"), u64::MAX);
+            },
+        ),
+        ("ledger.sqlite, and the ledger on the disk is damaged", |dir| {
+            let length = std::fs::metadata(dir.join("ledger.sqlite")).unwrap().len();
+            let noise = vec![b'x'; usize::try_from(length).unwrap()];
+            std::fs::write(dir.join("ledger.sqlite"), noise).unwrap();
+        }),
     ];
     for (change, damage) in damages {
         let mut scene = Scene::set(None).await;
@@ -252,6 +274,52 @@ async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
         assert!(reasons.contains("state_disk_trouble") && reasons.contains(change), "{reasons}");
         assert!(scene.node.try_next().is_none(), "{change}: an event without its commit");
     }
+}
+
+/// Each program here uses SQLite, or changes nothing that counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_others_have_written_to_without_harm_takes_changes() {
+    needs_root!();
+    let mut scene = Scene::set(None).await;
+    let path = scene.agent.path("state/ledger.sqlite");
+    let sqlite = |sql: &'static str| {
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(sql).unwrap();
+    };
+    let mut seq = 1;
+    let steps: [&dyn Fn(); 5] = [
+        &|| sqlite("PRAGMA wal_checkpoint(TRUNCATE)"),
+        &|| sqlite("VACUUM"),
+        &|| sqlite("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"),
+        &|| sqlite("CREATE INDEX of_an_operator ON stores (uuid)"),
+        &|| drop(run("touch", &[path.to_str().unwrap()])),
+    ];
+    for step in steps {
+        step();
+        assert_eq!(scene.reconnect().await.status, 200);
+        for _ in 0..2 {
+            seq += 1;
+            assert_eq!(scene.node.next().await.seq(), seq);
+        }
+        assert_eq!(obstacles(&scene.agent).await.0, 200);
+    }
+    scene.agent.kill();
+    scene.agent.start();
+    assert_eq!(scene.status().await, "Connected");
+}
+
+/// A ledger that is put back is verified, and used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_put_back_in_place_is_used_again() {
+    needs_root!();
+    let scene = Scene::set(None).await;
+    let log = scene.agent.path("state/ledger.sqlite-wal");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, b"").unwrap();
+    is_state_disk_trouble(&scene.reconnect().await);
+    std::fs::write(&log, bytes).unwrap();
+    assert_eq!(scene.reconnect().await.status, 200);
+    until("ready", async || obstacles(&scene.agent).await.0 == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
