@@ -3,8 +3,8 @@
 //!
 //! # Guarantees
 //!
-//! - An outcome that reports a status, an added store, a changed definition or a removal is in the
-//!   same ledger change as that.
+//! - The outcome of an operation that changes a status or a definition, or adds or removes a store,
+//!   is in the same ledger change as that. A removal that joins a running one changes nothing.
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,14 +9,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::decision::{JobAdmission, JobEnding, JobLimits, JobPromise};
 use super::digest::JobDigests;
-use super::table::{JobAdmission, JobEnding, JobLimits, JobPromise, JobTable};
+use super::table::JobTable;
 use crate::common::{Clock, Random, lock_unpoisoned};
 use crate::ledger::{CommitError, Ledger, LedgerChange, ReadError};
 use crate::model::{JobDigest, JobId, JobRequest, JobResult, StoredJob};
 
-/// Interval at which expired results are dropped. Results are kept for hours, so a minute more or
-/// less is nothing.
+/// Interval at which expired results are dropped. Results are kept for hours, so that a minute does
+/// not matter.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Delay before a commit that failed is repeated.
 const COMMIT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -145,16 +146,18 @@ impl JobRegistry {
     /// # Cancel safety
     /// Not cancel safe: the job would stay in the table.
     pub async fn record_begin(&self, request: &JobRequest) -> Result<bool, CommitError> {
-        let committed = self.commit_with_removals(|change| change.add_job(*request)).await;
-        let is_abandoned = {
-            let mut table = lock_unpoisoned(&self.0.table);
-            let is_abandoned = committed.is_ok() && !table.start(request.job);
-            if committed.is_err() || is_abandoned {
-                table.drop_job(request.job);
-            }
-            is_abandoned
-        };
-        committed.map(|()| !is_abandoned)
+        let job = request.job;
+        // The ledger may still have the row of a dropped job with the same id.
+        let add = |change: LedgerChange| change.remove_job(job).add_job(*request);
+        let committed = self.commit_with_removals(add).await;
+        let mut table = lock_unpoisoned(&self.0.table);
+        let starts = committed.is_ok() && table.start(job);
+        match committed {
+            Err(_) => table.forget_job(job),
+            Ok(()) if !starts => table.drop_job(job),
+            Ok(()) => {}
+        }
+        committed.map(|()| starts)
     }
 
     /// Decides whether a caller can be referred to the job, which then keeps its result.
@@ -187,7 +190,10 @@ impl JobRegistry {
             if dropped == JobEnding::Dropped {
                 return JobEnding::Dropped;
             }
-            self.record_result(job, &result).await;
+            if !self.record_result(job, &result).await {
+                // The job stays in the table as running, and the next start ends it.
+                return JobEnding::Kept;
+            }
         }
         self.finish(job, &result);
         JobEnding::Kept
@@ -200,15 +206,14 @@ impl JobRegistry {
     }
 
     /// Records a result. Repeats the commit until it succeeds, because the job is durable and would
-    /// otherwise be running for ever. The next start ends a job whose result was not recorded.
-    async fn record_result(&self, job: JobId, result: &JobResult) {
+    /// otherwise be running for ever. Returns false if the daemon stops before that.
+    async fn record_result(&self, job: JobId, result: &JobResult) -> bool {
         loop {
             let change = LedgerChange::new().finish_job(job, result.clone());
             match self.0.ledger.commit(change).await {
-                Ok(()) => return,
-                // The daemon stops, and the next start ends the job.
-                Err(CommitError::Closed) => return,
-                Err(_) if self.0.tasks.is_closed() => return,
+                Ok(()) => return true,
+                Err(CommitError::Closed) => return false,
+                Err(_) if self.0.tasks.is_closed() => return false,
                 Err(error) => {
                     warn!(%error, "result of job not recorded");
                     sleep(COMMIT_RETRY_DELAY).await;
@@ -265,8 +270,9 @@ impl JobRegistry {
         let ending = async {
             for job in interrupted {
                 let result = self.new_result(false, render(job));
-                self.record_result(job.job, &result).await;
-                self.finish(job.job, &result);
+                if self.record_result(job.job, &result).await {
+                    self.finish(job.job, &result);
+                }
             }
             loop {
                 lock_unpoisoned(&self.0.table).expire(self.0.started.elapsed());
@@ -296,13 +302,119 @@ impl JobRegistry {
         &self,
         add: impl FnOnce(LedgerChange) -> LedgerChange,
     ) -> Result<(), CommitError> {
-        let dropped = lock_unpoisoned(&self.0.table).take_dropped();
-        let removals =
-            dropped.iter().fold(LedgerChange::new(), |change, job| change.remove_job(*job));
-        let committed = self.0.ledger.commit(add(removals)).await;
+        let (dropped, committing) = {
+            let mut table = lock_unpoisoned(&self.0.table);
+            let dropped = table.take_dropped();
+            let removals =
+                dropped.iter().fold(LedgerChange::new(), |change, job| change.remove_job(*job));
+            // Queued under the lock, so that a removal precedes the begin of a new job with the
+            // same id.
+            (dropped, self.0.ledger.queue_commit(add(removals)))
+        };
+        let committed = committing.await;
         if committed.is_err() {
             lock_unpoisoned(&self.0.table).restore_dropped(dropped);
         }
         committed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::hmac;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::common::{SystemRandom, Timestamp};
+    use crate::ledger::{OpenedLedger, StateDir, open_ledger};
+    use crate::settings::{FilePolicy, Settings, StateSettings};
+
+    struct FixedClock;
+
+    impl Clock for FixedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp(1_700_000_000_000)
+        }
+    }
+
+    struct TestLedger {
+        opened: OpenedLedger,
+        _lock: StateDir,
+        _dir: TempDir,
+    }
+
+    impl TestLedger {
+        fn open() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let lock = StateDir::open(dir.path(), &FilePolicy::of_process()).unwrap();
+            let state = StateSettings { dir: dir.path().to_owned(), ..Settings::built_in().state };
+            let opened = open_ledger(&lock, &state, None, FixedClock.now()).unwrap();
+            Self { opened, _lock: lock, _dir: dir }
+        }
+
+        fn registry(&self) -> JobRegistry {
+            let digests = JobDigests::new(hmac::Key::new(hmac::HMAC_SHA256, b"key"));
+            let (clock, random) = (Arc::new(FixedClock), Arc::new(SystemRandom::default()));
+            JobRegistry::new(self.opened.ledger.clone(), digests, &[], clock, random)
+        }
+
+        /// Closes the ledger, which then accepts no commit.
+        async fn close(self) {
+            self.opened.writer.close_ledger().await;
+        }
+    }
+
+    fn begun(registry: &JobRegistry, job: u128) -> JobRequest {
+        let request = registry.identify(JobId::from_u128(job), &[b"caller"], &[b"request"]);
+        assert_eq!(registry.admit(&request), JobAdmission::Begins);
+        request
+    }
+
+    #[tokio::test]
+    async fn begins_that_fail_leave_nothing_behind() {
+        let ledger = TestLedger::open();
+        let registry = ledger.registry();
+        ledger.close().await;
+        for job in 0..9 {
+            let request = begun(&registry, job);
+            assert!(registry.record_begin(&request).await.is_err());
+            assert!(!lock_unpoisoned(&registry.0.table).has_dropped());
+            assert_eq!(registry.read(request.job).await, JobAccess::Unknown);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_result_is_not_recorded_does_not_seem_to_have_expired() {
+        let ledger = TestLedger::open();
+        let registry = ledger.registry();
+        let request = begun(&registry, 1);
+        assert!(registry.record_begin(&request).await.unwrap());
+        ledger.close().await;
+        let result = registry.new_result(true, b"{}".to_vec());
+        let ending = registry.end_job(request.job, result, false, false).await;
+        assert_eq!(ending, JobEnding::Kept);
+        assert_eq!(registry.read(request.job).await, JobAccess::Running);
+    }
+
+    #[tokio::test]
+    async fn an_id_can_be_used_again_before_and_while_its_row_is_removed() {
+        let ledger = TestLedger::open();
+        let registry = ledger.registry();
+        for _ in 0..50 {
+            let request = begun(&registry, 1);
+            let removing = registry.remove_dropped();
+            let (started, ()) = tokio::join!(registry.record_begin(&request), removing);
+            assert!(started.unwrap());
+            let result = registry.new_result(false, b"{}".to_vec());
+            let ending = registry.end_job(request.job, result, false, true).await;
+            assert_eq!(ending, JobEnding::Dropped);
+        }
+        let request = begun(&registry, 1);
+        assert!(registry.record_begin(&request).await.unwrap());
+        let result = registry.new_result(true, b"{}".to_vec());
+        registry.end_job(request.job, result.clone(), false, false).await;
+        registry.remove_dropped().await;
+        assert_eq!(registry.read(request.job).await, JobAccess::Ended(result));
+        ledger.close().await;
     }
 }

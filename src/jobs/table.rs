@@ -4,70 +4,15 @@
 //! # Guarantees
 //!
 //! - A job that runs is never dropped.
-//! - One caller holds at most half of the jobs and of the bytes, so that it cannot drop the results
-//!   of all others.
+//! - One caller holds at most half of the jobs, of the running jobs and of the bytes, so that it
+//!   can neither drop the results of all others nor keep their jobs from beginning.
 //! - Nothing is dropped for a request that is not admitted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::decision::{JobAdmission, JobEnding, JobLimits, JobPromise};
 use crate::model::{JobDigest, JobId, JobRequest};
-
-/// The bounds of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JobLimits {
-    /// Maximum number of jobs.
-    pub jobs: usize,
-    /// Maximum number of jobs that run. Each of them keeps a task and its request in memory.
-    pub running: usize,
-    /// Maximum size of all results, in bytes.
-    pub bytes: u64,
-    /// Time for which a result is kept.
-    pub keep: Duration,
-}
-
-impl Default for JobLimits {
-    /// The bounds of the daemon. ZStack's clients poll for at most 3 h.
-    fn default() -> Self {
-        let keep = Duration::from_secs(3 * 60 * 60);
-        Self { jobs: 10_000, running: 1024, bytes: 64 << 20, keep }
-    }
-}
-
-/// The decision about a request for a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobAdmission {
-    /// The job is new, and begins.
-    Begins,
-    /// The same request is running.
-    Joins,
-    /// The same request has ended.
-    Ended,
-    /// The id belongs to another request or another caller.
-    Taken,
-    /// Too many jobs run, or nothing can be dropped for this caller.
-    Full,
-}
-
-/// The state of a job at the time at which its caller would be referred to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobPromise {
-    /// The job is durable, and its result is kept.
-    Kept,
-    /// The job is not durable yet, and now never begins.
-    Abandoned,
-    /// The job has ended or is gone.
-    Over,
-}
-
-/// The decision about a job whose operation has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobEnding {
-    /// The result is kept.
-    Kept,
-    /// The job is dropped, because its caller gets the answer and may send the request again.
-    Dropped,
-}
 
 /// The progress of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +55,8 @@ struct JobEntry {
     bytes: u64,
     /// The uptime in milliseconds at which the result expires.
     expires: u64,
+    /// True if the ledger may have the row of an earlier job with this id, which the begin removes.
+    replaces_row: bool,
 }
 
 /// The jobs of one caller.
@@ -118,6 +65,12 @@ struct CallerJobs {
     jobs: usize,
     bytes: u64,
     ended: BTreeMap<DropKey, JobId>,
+}
+
+impl CallerJobs {
+    fn running(&self) -> usize {
+        self.jobs - self.ended.len()
+    }
 }
 
 /// The table of all jobs. It reads no clock: callers pass the uptime of the daemon.
@@ -131,7 +84,7 @@ pub struct JobTable {
     bytes: u64,
     next_number: u64,
     /// Jobs that are no longer in the table and still in the ledger.
-    dropped: Vec<JobId>,
+    dropped: BTreeSet<JobId>,
 }
 
 impl JobTable {
@@ -145,7 +98,7 @@ impl JobTable {
             running: 0,
             bytes: 0,
             next_number: 0,
-            dropped: Vec::new(),
+            dropped: BTreeSet::new(),
         }
     }
 
@@ -159,7 +112,9 @@ impl JobTable {
                 _ => JobAdmission::Joins,
             };
         }
-        if self.running >= self.limits.running || !self.make_room(&caller) {
+        let own = self.callers.get(&caller).map_or(0, CallerJobs::running);
+        let is_full = self.running >= self.limits.running || own >= self.limits.running / 2;
+        if is_full || !self.make_room(&caller) {
             return JobAdmission::Full;
         }
         self.insert_entry(request.job, caller, digest, JobPhase::Beginning);
@@ -192,7 +147,9 @@ impl JobTable {
         request: ShortDigest,
         phase: JobPhase,
     ) {
-        self.jobs.insert(job, JobEntry { caller, request, phase, bytes: 0, expires: 0 });
+        let replaces_row = self.dropped.remove(&job);
+        let entry = JobEntry { caller, request, phase, bytes: 0, expires: 0, replaces_row };
+        self.jobs.insert(job, entry);
         self.callers.entry(caller).or_default().jobs += 1;
         self.running += 1;
     }
@@ -330,10 +287,22 @@ impl JobTable {
         }
     }
 
-    /// Drops a job, in whatever phase it is.
+    /// Drops a job, in whatever phase it is. Its row is then to be removed from the ledger.
     pub fn drop_job(&mut self, job: JobId) {
-        let Some(entry) = self.jobs.remove(&job) else { return };
-        self.dropped.push(job);
+        if self.remove_entry(job).is_some() {
+            self.dropped.insert(job);
+        }
+    }
+
+    /// Forgets a job whose begin was not committed, so that the ledger has no row of it.
+    pub fn forget_job(&mut self, job: JobId) {
+        if self.remove_entry(job).is_some_and(|entry| entry.replaces_row) {
+            self.dropped.insert(job);
+        }
+    }
+
+    fn remove_entry(&mut self, job: JobId) -> Option<JobEntry> {
+        let entry = self.jobs.remove(&job)?;
         let JobEntry { caller, phase, bytes, .. } = entry;
         let key = match phase {
             JobPhase::Ended(key) => Some(key),
@@ -344,13 +313,15 @@ impl JobTable {
         };
         self.bytes -= bytes;
         key.map(|key| self.ended.remove(&key));
-        let Some(jobs) = self.callers.get_mut(&caller) else { return };
-        jobs.jobs -= 1;
-        jobs.bytes -= bytes;
-        key.map(|key| jobs.ended.remove(&key));
-        if jobs.jobs == 0 {
-            self.callers.remove(&caller);
+        if let Some(jobs) = self.callers.get_mut(&caller) {
+            jobs.jobs -= 1;
+            jobs.bytes -= bytes;
+            key.map(|key| jobs.ended.remove(&key));
+            if jobs.jobs == 0 {
+                self.callers.remove(&caller);
+            }
         }
+        Some(entry)
     }
 
     /// Drops the results that have expired.
@@ -374,13 +345,21 @@ impl JobTable {
     }
 
     /// Takes the jobs that are to be removed from the ledger.
-    pub fn take_dropped(&mut self) -> Vec<JobId> {
+    pub fn take_dropped(&mut self) -> BTreeSet<JobId> {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Puts back jobs that could not be removed from the ledger.
-    pub fn restore_dropped(&mut self, jobs: Vec<JobId>) {
-        self.dropped.extend(jobs);
+    /// Puts back jobs that could not be removed from the ledger. The begin of a new job with the
+    /// same id removes the row as well, and only if it fails the row is left.
+    pub fn restore_dropped(&mut self, jobs: BTreeSet<JobId>) {
+        for job in jobs {
+            match self.jobs.get_mut(&job) {
+                Some(entry) => entry.replaces_row = true,
+                None => {
+                    self.dropped.insert(job);
+                }
+            }
+        }
     }
 }
 

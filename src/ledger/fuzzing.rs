@@ -2,8 +2,9 @@
 
 use super::codec::{Persist, decode_row, encode_row};
 use super::sealer::parse_key;
+use super::tables::contents::check_parsed;
 use crate::lifecycle::{DurableRecord, HistoryEntry};
-use crate::model::{Notice, Store};
+use crate::model::{LoginRejections, Notice, Store, TrialRejections};
 
 /// Decodes a row as each kind of record.
 pub fn fuzz_ledger_row(bytes: &[u8]) {
@@ -12,6 +13,9 @@ pub fn fuzz_ledger_row(bytes: &[u8]) {
     check_row::<DurableRecord>(&text);
     check_row::<Notice>(&text);
     check_row::<HistoryEntry>(&text);
+    check_row::<LoginRejections>(&text);
+    check_row::<TrialRejections>(&text);
+    check_parsed(&text);
 }
 
 /// Parses the file of the master key.

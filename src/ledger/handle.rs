@@ -64,15 +64,25 @@ impl Ledger {
     /// # Cancel safety
     /// If this future is dropped, the change may still be committed.
     pub async fn commit(&self, change: LedgerChange) -> Result<(), CommitError> {
+        self.queue_commit(change).await
+    }
+
+    /// Queues a change at once, and returns the wait for its commit as [`Ledger::commit`] does.
+    /// Changes are made in the order in which they are queued.
+    pub fn queue_commit(
+        &self,
+        change: LedgerChange,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
         let span = debug_span!("commit", store = change.first_store().map(tracing::field::display));
-        let committing = async {
-            let queued_at = Instant::now();
-            let result = self.send_request(|reply| LedgerRequest::Commit(change, reply)).await?;
+        let queued_at = Instant::now();
+        let queued = self.queue_request(|reply| LedgerRequest::Commit(change, reply));
+        let committing = async move {
+            let result = queued?.await.map_err(|_| SendError::Closed)?;
             // The time includes the wait in the queue. The caller reports the error.
             debug!(took = ?queued_at.elapsed(), made = result.is_ok(), "commit finished");
             result
         };
-        committing.instrument(span).await
+        committing.instrument(span)
     }
 
     /// Starts a new epoch for a store that is being added. Its positions start above those of a
@@ -222,12 +232,19 @@ impl Ledger {
         &self,
         request: impl FnOnce(ReplySender<T>) -> LedgerRequest,
     ) -> Result<T, SendError> {
+        self.queue_request(request)?.await.map_err(|_| SendError::Closed)
+    }
+
+    fn queue_request<T>(
+        &self,
+        request: impl FnOnce(ReplySender<T>) -> LedgerRequest,
+    ) -> Result<oneshot::Receiver<T>, SendError> {
         let (reply, response) = oneshot::channel();
         self.requests.try_send(request(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Full,
             mpsc::error::TrySendError::Closed(_) => SendError::Closed,
         })?;
-        response.await.map_err(|_| SendError::Closed)
+        Ok(response)
     }
 }
 

@@ -62,9 +62,8 @@ impl LookupLimiter {
     ) -> Result<Vec<IpAddr>, LookupError> {
         let deadline = Instant::now() + RESOLVE_TIMEOUT;
         let permits = timeout_at(deadline, self.acquire(caller)).await.ok().flatten();
-        let permits = permits.ok_or(LookupError::NotStarted(
-            "too many lookups of this caller wait for the name service",
-        ))?;
+        let permits =
+            permits.ok_or(LookupError::NotStarted("too many lookups wait for the name service"))?;
         let name = name.to_owned();
         let lookup = run_blocking(deadline, move || {
             let _permits = permits;

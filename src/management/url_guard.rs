@@ -235,7 +235,7 @@ mod tests {
             ("http://198.51.100.1/", Err(outside("198.51.100.1"))),
             ("http://[2001:db9::1]/", Err(outside("2001:db9::1"))),
             ("http://169.254.169.254/latest/meta-data", Err(outside("169.254.169.254"))),
-            // Whose password would that be?
+            // The part before `@` is user information.
             ("http://192.0.2.7@198.51.100.1/", Err(outside("198.51.100.1"))),
             ("https://192.0.2.7/", Err(UrlError::NotHttp)),
             ("http://192.0.2.7:0/", Err(UrlError::NotHttp)),

@@ -4,6 +4,11 @@
 use super::{Fault, Reason};
 use crate::common::Timestamp;
 
+/// Maximum number of trial logins whose rejections are remembered, in memory and in the ledger. The
+/// oldest are forgotten first. An operator is unlikely to mistype 256 passwords within the window
+/// of 15 minutes.
+pub const MAX_TRIAL_LOGINS: u16 = 256;
+
 /// The recent logins that the server of a store has rejected, with the present login of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginRejections {

@@ -35,7 +35,7 @@ pub use job::{
     JOB_DIGEST_BYTES, JobDigest, JobHook, JobId, JobRequest, JobResult, OwedHook, StoredHook,
     StoredJob, StoredJobEnd,
 };
-pub use login_rejections::{LoginDigest, LoginRejections, TrialRejections};
+pub use login_rejections::{LoginDigest, LoginRejections, MAX_TRIAL_LOGINS, TrialRejections};
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};
 pub use role::Role;

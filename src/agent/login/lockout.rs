@@ -97,6 +97,11 @@ impl LockoutGuard {
         self.rejected_at.len()
     }
 
+    /// Returns the time of the last rejection.
+    pub(super) fn last_rejected_at(&self) -> Option<Instant> {
+        self.rejected_at.iter().max().copied()
+    }
+
     /// Returns true if none of the rejections counts any more.
     pub(super) fn is_expired(&self, now: Instant) -> bool {
         self.rejected_at.iter().all(|at| now.saturating_duration_since(*at) >= REJECTION_WINDOW)

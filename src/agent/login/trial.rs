@@ -18,12 +18,10 @@ use super::lockout::{LockoutGuard, REJECTION_WINDOW};
 use crate::agent::{AgentContext, faults};
 use crate::common::{Timestamp, lock_unpoisoned};
 use crate::ledger::LedgerChange;
-use crate::model::{Fault, LoginDigest, LoginRejections, Secret, SshAddress, TrialRejections};
+use crate::model::{
+    Fault, LoginDigest, LoginRejections, MAX_TRIAL_LOGINS, Secret, SshAddress, TrialRejections,
+};
 use crate::ssh::{LoginRequest, LoginServer};
-
-/// Maximum number of logins whose rejections are remembered. An operator is unlikely to mistype 256
-/// passwords within the window of 15 minutes.
-const MAX_ENTRIES: usize = 256;
 
 /// Remembers the rejections of trial logins. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -169,16 +167,21 @@ impl TrialLogins {
 
     fn entry_for(&self, digest: LoginDigest, now: Instant) -> TrialEntry {
         let mut entries = lock_unpoisoned(&self.0.entries);
-        if entries.len() >= MAX_ENTRIES {
+        if let Some(entry) = entries.get(&digest) {
+            return Arc::clone(entry);
+        }
+        if entries.len() >= MAX_TRIAL_LOGINS.into() {
             entries.retain(|_, entry| {
                 entry.try_lock().map_or(true, |state| !state.lockout.is_expired(now))
             });
         }
-        if entries.len() >= MAX_ENTRIES {
-            // Evict an arbitrary idle entry. At worst that login gets one extra try.
-            let idle =
-                entries.iter().find(|(_, entry)| entry.try_lock().is_ok()).map(|(key, _)| *key);
-            idle.and_then(|key| entries.remove(&key));
+        if entries.len() >= MAX_TRIAL_LOGINS.into() {
+            // The ledger removes the same one. That login then has as many tries as a new one.
+            let idle = entries.iter().filter_map(|(key, entry)| {
+                entry.try_lock().ok().map(|state| (state.lockout.last_rejected_at(), *key))
+            });
+            let oldest = idle.min_by_key(|(rejected_at, _)| *rejected_at);
+            oldest.and_then(|(_, key)| entries.remove(&key));
         }
         Arc::clone(entries.entry(digest).or_default())
     }
@@ -327,14 +330,34 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_kept_than_is_needed() {
         let trials = trial_logins(Vec::new());
-        for n in 0..MAX_ENTRIES * 3 {
+        for n in 0..MAX_TRIAL_LOGINS * 3 {
             is_suspended(&trials, THIS_HOST, &n.to_string()).await;
         }
         let kept = || trials.0.entries.lock().unwrap().len();
-        assert_eq!(kept(), MAX_ENTRIES);
+        assert_eq!(kept(), usize::from(MAX_TRIAL_LOGINS));
         // In a quarter of an hour nothing of them counts, and the next one clears them away.
         let digest = trials.digest_of(THIS_HOST, &login("new"));
         trials.entry_for(digest, Instant::now() + Duration::from_secs(15 * 60));
         assert_eq!(kept(), 1);
+    }
+    #[tokio::test]
+    async fn the_login_with_the_oldest_rejection_is_forgotten_first() {
+        let trials = trial_logins(Vec::new());
+        for n in 0..MAX_TRIAL_LOGINS {
+            assert!(!is_suspended(&trials, THIS_HOST, &n.to_string()).await);
+        }
+        // The login that was the second oldest is now the newest.
+        for _ in 0..2 {
+            assert!(!is_suspended(&trials, THIS_HOST, "1").await);
+        }
+        for n in 1..MAX_TRIAL_LOGINS {
+            assert!(!is_suspended(&trials, THIS_HOST, &format!("new {n}")).await);
+        }
+        let is_kept = |password: &str| {
+            let digest = trials.digest_of(THIS_HOST, &login(password));
+            trials.0.entries.lock().unwrap().contains_key(&digest)
+        };
+        assert!(is_kept("1") && is_kept("new 1") && !is_kept("0") && !is_kept("255"));
+        assert!(is_suspended(&trials, THIS_HOST, "1").await);
     }
 }

@@ -150,6 +150,13 @@ impl RequestSource {
         Some(lock_unpoisoned(counter).count_source(self.limited?, Instant::now()))
     }
 
+    /// Counts one event of the source. Returns the remaining time of the window if there were too
+    /// many.
+    pub(crate) fn count_excess(self, counter: &Mutex<SourceCounter>) -> Option<Duration> {
+        let window = self.count_event(counter)?;
+        (window.count > MAX_EVENTS_PER_WINDOW).then_some(window.resets_in)
+    }
+
     /// Takes back one event of the source that was counted a moment ago.
     pub(crate) fn forget_event(self, counter: &Mutex<SourceCounter>) {
         if let Some(from) = self.limited {
@@ -164,11 +171,9 @@ impl RequestSource {
 
     /// Counts a credential that may be a guess. Returns `error`, or the error of too many guesses.
     pub(crate) fn record_guess(self, counter: &Mutex<SourceCounter>, error: ApiError) -> ApiError {
-        match self.count_event(counter) {
-            Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
-                ApiError::TooManyAuthFailures { resets_in }
-            }
-            _ => error,
+        match self.count_excess(counter) {
+            Some(resets_in) => ApiError::TooManyAuthFailures { resets_in },
+            None => error,
         }
     }
 

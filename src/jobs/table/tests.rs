@@ -21,6 +21,10 @@ fn id(job: u128) -> JobId {
     JobId::from_u128(job)
 }
 
+fn taken(table: &mut JobTable) -> Vec<JobId> {
+    table.take_dropped().into_iter().collect()
+}
+
 fn at(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -55,6 +59,7 @@ impl JobTable {
             assert_eq!(jobs.bytes, own().map(|entry| entry.bytes).sum::<u64>());
             assert_eq!(jobs.ended.len(), own().filter(ended).count());
             assert!(jobs.jobs > 0 && jobs.jobs <= self.limits.jobs / 2);
+            assert!(jobs.running() <= self.limits.running / 2);
             assert!(jobs.ended.iter().all(|(key, job)| self.ended.get(key) == Some(job)));
         }
         assert!(self.jobs.len() <= self.limits.jobs && self.running <= self.limits.running);
@@ -119,7 +124,7 @@ fn a_result_that_its_caller_has_goes_first_and_then_the_oldest() {
     table.mark_given(id(5));
     for (new, gone) in [(7, 4), (8, 5), (9, 1), (10, 2)] {
         assert_eq!(table.admit(&request(new, u8::try_from(new).unwrap(), 1)), JobAdmission::Begins);
-        assert_eq!(table.take_dropped(), [id(gone)], "{new}");
+        assert_eq!(taken(&mut table), [id(gone)], "{new}");
         table.assert_consistent();
     }
 }
@@ -128,27 +133,84 @@ fn a_result_that_its_caller_has_goes_first_and_then_the_oldest() {
 fn one_caller_drops_its_own_results_beyond_half_of_the_table() {
     let mut table = JobTable::with_ended(&[(1, 2), (2, 1), (3, 1), (4, 1)]);
     assert_eq!(table.admit(&request(5, 1, 1)), JobAdmission::Begins);
-    assert_eq!(table.take_dropped(), [id(2)]);
+    assert_eq!(taken(&mut table), [id(2)]);
     // And so it does beyond half of the bytes.
     table.start(id(5));
     table.finish(id(5), 485, at(0));
-    assert_eq!(table.take_dropped(), [id(3)]);
+    assert_eq!(taken(&mut table), [id(3)]);
     table.assert_consistent();
 }
 
 #[test]
 fn a_running_job_is_never_dropped_for_another() {
-    let mut table = JobTable::new(SMALL);
+    let mut table = JobTable::new(JobLimits { running: 8, ..SMALL });
     for job in 1..=3 {
         assert_eq!(table.admit(&request(job, 1, 1)), JobAdmission::Begins);
     }
     // Half of the table, and none of it has ended.
     assert_eq!(table.admit(&request(9, 1, 1)), JobAdmission::Full);
-    assert_eq!(table.admit(&request(4, 2, 1)), JobAdmission::Begins);
-    // As many as may run.
-    assert_eq!(table.admit(&request(5, 3, 1)), JobAdmission::Full);
-    assert_eq!(table.take_dropped(), []);
+    for job in 4..=6 {
+        assert_eq!(table.admit(&request(job, 2, 1)), JobAdmission::Begins);
+    }
+    // The whole table.
+    assert_eq!(table.admit(&request(7, 3, 1)), JobAdmission::Full);
+    assert_eq!(taken(&mut table), []);
     table.assert_consistent();
+}
+
+#[test]
+fn one_caller_runs_at_most_half_of_the_running_jobs() {
+    let mut table = JobTable::new(SMALL);
+    for job in 1..=2 {
+        assert_eq!(table.admit(&request(job, 1, 1)), JobAdmission::Begins);
+    }
+    assert_eq!(table.admit(&request(9, 1, 1)), JobAdmission::Full);
+    assert_eq!(table.admit(&request(1, 1, 1)), JobAdmission::Joins);
+    for job in 3..=4 {
+        assert_eq!(table.admit(&request(job, 2, 1)), JobAdmission::Begins);
+    }
+    // As many as may run.
+    assert_eq!(table.admit(&request(9, 3, 1)), JobAdmission::Full);
+    table.assert_consistent();
+    // A job that has ended makes room for its caller.
+    table.start(id(1));
+    table.finish(id(1), 10, at(0));
+    assert_eq!(table.admit(&request(9, 1, 1)), JobAdmission::Begins);
+}
+
+#[test]
+fn a_begin_that_was_not_committed_leaves_nothing_to_remove() {
+    let mut table = JobTable::new(SMALL);
+    for job in 1..100 {
+        assert_eq!(table.admit(&request(job, 1, 1)), JobAdmission::Begins);
+        if job % 2 == 0 {
+            table.promise(id(job));
+        }
+        table.forget_job(id(job));
+        assert!(!table.has_dropped());
+        assert_eq!(table.has_ended(id(job)), None);
+    }
+    table.assert_consistent();
+}
+
+#[test]
+fn the_row_of_a_dropped_job_goes_with_the_begin_of_the_next_one_with_its_id() {
+    // The next job begins before the row is removed, or while that is tried.
+    for is_taken in [false, true] {
+        for begins in [false, true] {
+            let mut table = JobTable::with_ended(&[(1, 1)]);
+            table.drop_job(id(1));
+            let dropped = if is_taken { table.take_dropped() } else { BTreeSet::new() };
+            assert_eq!(table.admit(&request(1, 1, 2)), JobAdmission::Begins);
+            table.restore_dropped(dropped);
+            assert!(!table.has_dropped(), "the row of a new job would be removed");
+            match begins {
+                true => assert!(table.start(id(1))),
+                false => table.forget_job(id(1)),
+            }
+            assert_eq!(taken(&mut table), if begins { vec![] } else { vec![id(1)] });
+        }
+    }
 }
 
 #[test]
@@ -158,7 +220,7 @@ fn a_result_expires_after_its_time_even_if_it_is_of_an_earlier_run() {
     table.restore_ended(&request(2, 1, 1), 10, at(1000), at(0));
     table.restore_interrupted(&request(3, 1, 1));
     table.expire(at(0));
-    assert_eq!(table.take_dropped(), []);
+    assert_eq!(taken(&mut table), []);
     // Age of each: those that are oldest come first in the ledger.
     let mut table = JobTable::new(SMALL);
     table.restore_interrupted(&request(3, 1, 1));
@@ -168,7 +230,7 @@ fn a_result_expires_after_its_time_even_if_it_is_of_an_earlier_run() {
     table.mark_given(id(4));
     for (now, gone) in [(0, vec![id(2)]), (1, vec![id(1)]), (99, vec![]), (100, vec![id(4)])] {
         table.expire(at(now));
-        assert_eq!(table.take_dropped(), gone, "{now}");
+        assert_eq!(taken(&mut table), gone, "{now}");
         table.assert_consistent();
     }
     assert_eq!(table.has_ended(id(3)), Some(false));
@@ -182,7 +244,7 @@ fn jobs_that_could_not_be_removed_are_removed_later() {
     let dropped = table.take_dropped();
     assert!(!table.has_dropped());
     table.restore_dropped(dropped);
-    assert_eq!(table.take_dropped(), [id(1)]);
+    assert_eq!(taken(&mut table), [id(1)]);
 }
 
 #[derive(Clone, Debug)]
@@ -194,6 +256,7 @@ enum Event {
     Give(u128),
     Expire(u64),
     Drop(u128),
+    Forget(u128),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -206,6 +269,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => job().prop_map(Event::Give),
         1 => (0..300_u64).prop_map(Event::Expire),
         1 => job().prop_map(Event::Drop),
+        1 => job().prop_map(Event::Forget),
     ]
 }
 
@@ -244,8 +308,13 @@ proptest! {
                     ends = Some(id(job));
                     table.drop_job(id(job));
                 }
+                Event::Forget(job) => {
+                    ends = Some(id(job));
+                    table.forget_job(id(job));
+                }
             }
             table.assert_consistent();
+            prop_assert!(table.dropped.iter().all(|job| !table.jobs.contains_key(job)));
             let after = running(&table);
             prop_assert!(before.iter().all(|job| after.contains(job) || ends == Some(*job)));
         }

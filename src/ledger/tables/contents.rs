@@ -123,6 +123,13 @@ pub(crate) fn record_contents(connection: &Connection) -> Result<(), RowError> {
     Ok(Contents::count_all(connection)?.save(connection)?)
 }
 
+/// Checks that a contents row that parses is written as one that parses to the same value.
+#[cfg(any(test, fuzzing))]
+pub(in crate::ledger) fn check_parsed(text: &str) {
+    let Some(contents) = Contents::parse(text) else { return };
+    assert_eq!(Contents::parse(&contents.to_text()), Some(contents));
+}
+
 /// Compares the tables with the contents row. `is_complete` returns true for a table whose
 /// checksums are compared. The rows of the other tables are only counted.
 pub(crate) fn verify_contents(

@@ -187,6 +187,11 @@ pub(crate) fn load_result(
 /// Loads all jobs without their results, and verifies their checksums. Those that have not ended
 /// come first, and the others in the order of their ends.
 pub(crate) fn load_jobs(connection: &Connection) -> Result<Vec<StoredJob>, RowError> {
-    let sql = format!("SELECT {COLUMNS} FROM jobs ORDER BY ended, began, job");
-    query_map(connection, &sql, [], |row| JobRow::read(row)?.into_stored())
+    // An order in the query would carry all results through the sorter of SQLite.
+    let sql = format!("SELECT {COLUMNS} FROM jobs");
+    let mut jobs = query_map(connection, &sql, [], |row| JobRow::read(row)?.into_stored())?;
+    jobs.sort_unstable_by_key(|StoredJob { request, ended, .. }| {
+        (ended.map(|end| end.at), request.began, request.job)
+    });
+    Ok(jobs)
 }

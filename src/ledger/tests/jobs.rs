@@ -71,6 +71,21 @@ async fn an_id_is_added_once() {
 }
 
 #[tokio::test]
+async fn changes_are_made_in_the_order_in_which_they_are_queued() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let add = || opened.ledger.queue_commit(LedgerChange::new().add_job(job(1)));
+    let remove = opened.ledger.queue_commit(LedgerChange::new().remove_job(job(1).job));
+    let (first, second) = (add(), add());
+    let again = opened.ledger.queue_commit(LedgerChange::new().remove_job(job(1).job));
+    // The order of the waits does not matter.
+    let third = add().await;
+    let (again, second, first, remove) = (again.await, second.await, first.await, remove.await);
+    assert!(remove.is_ok() && first.is_ok() && again.is_ok() && third.is_ok());
+    assert!(matches!(second, Err(super::super::CommitError::Conflict(_))));
+}
+
+#[tokio::test]
 async fn a_result_is_durable_with_the_change_that_it_reports() {
     let place = TestStateDir::new();
     let opened = place.open();

@@ -6,8 +6,8 @@ use imagestore_agent::settings::ReplyMode;
 use serde_json::{Value, json};
 
 use crate::support::http_server::{
-    ADMIN, BROKEN, GOOD, HELD, HttpRequest, HttpResponse, OPERATOR, READER, STOPPING, TestServer,
-    exchange, with_timeout,
+    ADMIN, BROKEN, GOOD, HELD, HttpRequest, HttpResponse, OPERATOR, PANICKING, READER, STOPPING,
+    TestServer, exchange, with_timeout,
 };
 
 const RECONNECT: &str = r#"{"reconnectImageStoreBackupStorage":{}}"#;
@@ -284,6 +284,26 @@ async fn another_call_under_the_same_uuid_is_refused() {
     }
     assert_eq!(server.stores.tags().len(), 1);
     assert_eq!(server.stores.removed(), []);
+}
+
+#[tokio::test]
+async fn a_job_whose_operation_panics_ends() {
+    let server = quick();
+    let line = actions(PANICKING);
+    // A caller that waits gets the error itself, and there is no job.
+    server.stores.release();
+    let answer = call(&server, &line, RECONNECT).await;
+    assert_eq!((answer.status, answer.error("/cause/opaque/reason")), (503, &json!("agent_busy")));
+    let details = answer.error("/cause/details").as_str().unwrap();
+    assert!(details.contains("ended with an internal error"), "{details}");
+    assert_eq!(poll(&server, JOB).await.status, 404);
+    // A caller that was referred to the job reads it there.
+    let answer = call(&server, &line, RECONNECT).await;
+    assert_eq!(job_of(&answer), JOB);
+    server.stores.release();
+    let ended = result(&server, JOB).await;
+    assert_eq!((ended.status, ended.error("/cause/opaque/reason")), (503, &json!("agent_busy")));
+    assert_eq!(call(&server, &actions(GOOD), RECONNECT).await.status, 400, "the id is in use");
 }
 
 /// OkHttp sends a call again after a lost connection.

@@ -51,6 +51,10 @@ pub(crate) const HELD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_80
 pub(crate) const STOPPING: StoreUuid =
     StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0004);
 
+/// A store whose attempts panic.
+pub(crate) const PANICKING: StoreUuid =
+    StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0005);
+
 /// The tokens in the tokens file, one for each role.
 pub(crate) const READER: &str = "reader-token";
 pub(crate) const OPERATOR: &str = "operator-token";
@@ -258,7 +262,7 @@ impl StoreService for FakeStores {
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {
         let listed = self.0.listed.lock().unwrap();
         let found = listed.iter().find(|listed| listed.inventory.uuid == uuid).cloned();
-        let is_known = [GOOD, BROKEN, HELD, STOPPING].contains(&uuid);
+        let is_known = [GOOD, BROKEN, HELD, STOPPING, PANICKING].contains(&uuid);
         found.or_else(|| is_known.then(|| snapshot(uuid)))
     }
 
@@ -291,6 +295,11 @@ impl StoreService for FakeStores {
                 self.0.begun.add_permits(1);
                 self.0.release.acquire().await.unwrap().forget();
                 Ok(view)
+            }
+            PANICKING => {
+                self.0.begun.add_permits(1);
+                self.0.release.acquire().await.unwrap().forget();
+                panic!("the attempt panics");
             }
             _ => Ok(view),
         }

@@ -10,7 +10,7 @@ use crate::http::api::response::{self, SchemaRequest};
 use crate::http::error::ApiError;
 use crate::jobs::{InterruptedJob, JobRegistry};
 use crate::ledger::LedgerChange;
-use crate::model::{AttemptFailure, Fault, JobId, JobResult, Reason};
+use crate::model::{AttemptFailure, Fault, Inventory, JobId, JobResult, Reason};
 use crate::wire::{DateFormat, EmptyResponse, ErrorResponse, InventoryResponse};
 
 /// The error that an operation makes of a failed attempt.
@@ -43,25 +43,31 @@ impl JobRecorder {
         Self { job, registry, form, recorded: Mutex::default() }
     }
 
+    /// Creates the result of an operation that ends now. It is that of the store after it, or of a
+    /// removal. The same outcome always has the same body.
+    fn new_result(&self, outcome: Result<Option<&Inventory>, &ApiError>) -> JobResult {
+        let ResultForm { schema, dates, .. } = &self.form;
+        let body = match outcome {
+            Ok(Some(inventory)) => {
+                response::json_bytes(&InventoryResponse::new(inventory, schema.0, dates))
+            }
+            Ok(None) => response::json_bytes(&EmptyResponse {}),
+            Err(error) => error_bytes(error),
+        };
+        self.registry.new_result(outcome.is_ok(), body)
+    }
+
     /// Returns the result of the operation, and true if it is the one that was recorded. If the
     /// recording change was not committed, the operation has another result.
     pub(in crate::http::api) fn final_result(
         &self,
         outcome: &Result<OperationResult, ApiError>,
     ) -> (JobResult, bool) {
-        let (succeeded, body) = match outcome {
-            Ok(OperationResult::Store(snapshot)) => (
-                true,
-                response::json_bytes(&InventoryResponse::new(
-                    &snapshot.inventory,
-                    self.form.schema.0,
-                    &self.form.dates,
-                )),
-            ),
-            Ok(OperationResult::Removed) => (true, response::json_bytes(&EmptyResponse {})),
-            Err(error) => (false, error_bytes(error)),
-        };
-        let result = self.registry.new_result(succeeded, body);
+        let result = self.new_result(match outcome {
+            Ok(OperationResult::Store(snapshot)) => Ok(Some(&snapshot.inventory)),
+            Ok(OperationResult::Removed) => Ok(None),
+            Err(error) => Err(error),
+        });
         let recorded = lock_unpoisoned(&self.recorded).take();
         let is_recorded = recorded.is_some_and(|recorded| {
             (recorded.succeeded, &recorded.body) == (result.succeeded, &result.body)
@@ -72,26 +78,18 @@ impl JobRecorder {
 
 impl OutcomeRecorder for JobRecorder {
     fn record_outcome(&self, change: LedgerChange, outcome: OperationOutcome<'_>) -> LedgerChange {
-        let (succeeded, body) = match outcome {
-            OperationOutcome::Store(inventory) => (
-                true,
-                response::json_bytes(&InventoryResponse::new(
-                    inventory,
-                    self.form.schema.0,
-                    &self.form.dates,
-                )),
-            ),
-            OperationOutcome::Removed => (true, response::json_bytes(&EmptyResponse {})),
+        let result = match outcome {
+            OperationOutcome::Store(inventory) => self.new_result(Ok(Some(inventory))),
+            OperationOutcome::Removed => self.new_result(Ok(None)),
             OperationOutcome::Failed(failure) => {
                 let error = (self.form.failure_error)(failure.clone());
                 // The caller may get it in the response, and then there is no job.
                 if error.is_direct_answer() {
                     return change;
                 }
-                (false, error_bytes(&error))
+                self.new_result(Err(&error))
             }
         };
-        let result = self.registry.new_result(succeeded, body);
         *lock_unpoisoned(&self.recorded) = Some(result.clone());
         change.finish_job(self.job, result)
     }
@@ -113,8 +111,8 @@ pub fn interrupted_job_body(job: InterruptedJob) -> Vec<u8> {
              changed, and the attempt that follows was not finished"
         }
         false => {
-            "the daemon was restarted while the job ran: no change of a definition, no added store \
-             and no removal had been recorded"
+            "the daemon was restarted while the job ran: the job had recorded no change of a \
+             definition, no added store and no removal"
         }
     };
     let fault = Fault::new(Reason::InterruptedByRestart, details)

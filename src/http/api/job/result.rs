@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::http::api::AppState;
 use crate::http::api::response;
-use crate::http::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, WindowCount};
+use crate::http::auth::rate_limit::RequestSource;
 use crate::http::error::ApiError;
 use crate::jobs::JobAccess;
 use crate::model::{AttemptFailure, Fault, Reason};
@@ -18,7 +18,7 @@ use crate::wire::EmptyResponse;
 /// Returns the result of a job, or 202 while the job runs.
 pub(in crate::http::api) async fn get_job<S: Send + Sync + 'static>(
     State(state): State<Arc<AppState<S>>>,
-    source: Option<Extension<RequestSource>>,
+    source: RequestSource,
     path: Option<Path<String>>,
 ) -> Result<Response, ApiError> {
     let registry = state.jobs.registry();
@@ -44,14 +44,9 @@ pub(in crate::http::api) async fn get_job<S: Send + Sync + 'static>(
             );
             Err(ApiError::ConnectFailed(AttemptFailure::from_fault(fault)))
         }
-        JobAccess::Unknown => {
-            let Extension(source) = source.unwrap_or_default();
-            match source.count_event(&state.job_guesses) {
-                Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
-                    Err(ApiError::TooManyJobGuesses { resets_in })
-                }
-                _ => Err(ApiError::UnknownJob),
-            }
-        }
+        JobAccess::Unknown => Err(match source.count_excess(&state.job_guesses) {
+            Some(resets_in) => ApiError::TooManyJobGuesses { resets_in },
+            None => ApiError::UnknownJob,
+        }),
     }
 }

@@ -16,8 +16,9 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument as _, Span};
+use tracing::{Instrument as _, Span, error};
 
 use super::call::JobCall;
 use super::promised_body::PromisedBody;
@@ -147,9 +148,9 @@ impl JobRunner {
         receiver: EndReceiver,
         mut audit: AuditRecord,
         form: ResultForm,
-        operation: impl FnOnce(Arc<dyn OutcomeRecorder>) -> F + Send,
+        operation: impl FnOnce(Arc<dyn OutcomeRecorder>) -> F + Send + 'static,
     ) where
-        F: Future<Output = Result<OperationResult, ApiError>> + Send,
+        F: Future<Output = Result<OperationResult, ApiError>> + Send + 'static,
     {
         let job = request.job;
         let end = match self.registry.record_begin(&request).await {
@@ -159,7 +160,11 @@ impl JobRunner {
                 crash_point("job.begun");
                 let registry = self.registry.clone();
                 let recorder = Arc::new(JobRecorder::new(job, registry, form.clone()));
-                let outcome = Box::pin(operation(Arc::<JobRecorder>::clone(&recorder))).await;
+                let given = Arc::<JobRecorder>::clone(&recorder);
+                // A task of its own, so that a job whose operation panics ends as well.
+                let running = async move { operation(given).await };
+                let running = self.registry.tasks().spawn(running.instrument(Span::current()));
+                let outcome = running.await.unwrap_or_else(|error| Err(panicked(&error)));
                 crash_point("job.ended");
                 let (result, is_recorded) = recorder.final_result(&outcome);
                 let is_repeatable = outcome.as_ref().is_err_and(ApiError::is_direct_answer);
@@ -206,7 +211,7 @@ impl JobRunner {
                 Ok(result.to_response(schema, &self.dates))
             }
             Some(Some(JobEnd { outcome: Err(error), is_kept: false })) => Err(error),
-            // The daemon stops, or the operation panicked.
+            // The daemon stops.
             Some(None) => Err(stopping()),
             Some(Some(JobEnd { is_kept: true, .. })) | None => self.refer_to_job(call).await,
         }
@@ -261,13 +266,13 @@ fn accepted_response(call: &JobCall, id: JobId) -> Response {
     response::json_response(StatusCode::ACCEPTED, &body)
 }
 
-fn not_begun(fault: Fault) -> ApiError {
+fn failed_operation(fault: Fault) -> ApiError {
     ApiError::ConnectFailed(AttemptFailure::from_fault(fault))
 }
 
 fn not_recorded(error: &CommitError) -> ApiError {
     let details = format!("the job was not recorded, and did not begin: {error}");
-    not_begun(Fault::new(commit_reason(error), details))
+    failed_operation(Fault::new(commit_reason(error), details))
 }
 
 fn commit_reason(error: &CommitError) -> Reason {
@@ -283,18 +288,25 @@ fn commit_reason(error: &CommitError) -> Reason {
 fn hook_not_recorded(error: &CommitError) -> ApiError {
     let details = format!("the web hook was not recorded, and the job goes on: {error}");
     let remedy = "repeat the same request with its job uuid, or read the store";
-    not_begun(Fault::new(commit_reason(error), details).with_remedy(remedy))
+    failed_operation(Fault::new(commit_reason(error), details).with_remedy(remedy))
 }
 
 fn not_recorded_in_time() -> ApiError {
     let details = "the state disk does not respond: the job was not recorded, and does not begin";
-    not_begun(Fault::new(Reason::StateDiskTrouble, details))
+    failed_operation(Fault::new(Reason::StateDiskTrouble, details))
 }
 
 fn too_many_jobs() -> ApiError {
-    not_begun(Fault::new(Reason::AgentBusy, "too many jobs are running"))
+    failed_operation(Fault::new(Reason::AgentBusy, "too many jobs are running"))
+}
+
+fn panicked(error: &JoinError) -> ApiError {
+    error!(%error, "operation of job panicked");
+    let details = "the operation ended with an internal error, which the log describes";
+    let remedy = "report the log of the daemon to the developers";
+    failed_operation(Fault::new(Reason::AgentBusy, details).with_remedy(remedy))
 }
 
 fn stopping() -> ApiError {
-    not_begun(Fault::new(Reason::AgentStopping, "the daemon is stopping"))
+    failed_operation(Fault::new(Reason::AgentStopping, "the daemon is stopping"))
 }
