@@ -308,6 +308,10 @@ async fn a_kill_at_any_labelled_point_loses_and_doubles_nothing() {
 #[cfg(feature = "crash-points")]
 const JOB_POINTS: [&str; 3] = ["job.begun", "job.finish", "job.ended"];
 
+/// The points of web hooks, at which `hooks.rs` kills.
+#[cfg(feature = "crash-points")]
+const HOOK_POINTS: [&str; 2] = ["hook.before", "hook.after"];
+
 #[cfg(feature = "crash-points")]
 #[test]
 fn every_labelled_point_is_killed_at() {
@@ -326,7 +330,8 @@ fn every_labelled_point_is_killed_at() {
         }
     }
     let migration = MIGRATION_POINTS.iter().map(|(label, ..)| *label);
-    let killed = POINTS.iter().map(|(label, _)| *label).chain(migration).chain(JOB_POINTS);
+    let killed = POINTS.iter().map(|(label, _)| *label).chain(migration);
+    let killed = killed.chain(JOB_POINTS).chain(HOOK_POINTS);
     assert_eq!(labels, killed.map(str::to_owned).collect());
 }
 
