@@ -44,6 +44,7 @@ impl ApiError {
             Self::InvalidBody(
                 bad @ (InvalidBody::NotJson { .. }
                 | InvalidBody::RepeatedKey { .. }
+                | InvalidBody::NotAnObject
                 | InvalidBody::NoAction(_)),
             ) => {
                 remediable_error(

@@ -30,6 +30,7 @@ mod error_text;
 pub mod fuzzing;
 pub(super) mod limits;
 mod middleware;
+mod request_start;
 mod server;
 pub(super) mod tls;
 

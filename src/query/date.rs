@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::fmt::temporal::PiecesOffset;
+use jiff::tz::{Offset, TimeZone};
 
 use crate::common::Timestamp;
 
@@ -11,11 +12,20 @@ use crate::common::Timestamp;
 const INVENTORY_FORMAT: &str = "%b %d, %Y %I:%M:%S %p";
 
 /// A date of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DateOperand {
-    at: Timestamp,
+    meaning: DateMeaning,
     /// True if the date has no fraction of a second.
     is_whole_second: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum DateMeaning {
+    /// Milliseconds since 1970.
+    Moment(i128),
+    /// A date in the zone of the inventories. It is compared with the date that they show, because
+    /// the same date occurs twice when the clocks go back.
+    Shown(DateTime, TimeZone),
 }
 
 impl DateOperand {
@@ -24,24 +34,50 @@ impl DateOperand {
     /// narrow blank before `PM`, which depends on its version.
     pub(super) fn parse(text: &str, zone: &TimeZone) -> Option<Self> {
         let text = text.trim();
-        let with_zone = text.parse::<jiff::Timestamp>();
-        let time = with_zone.ok().or_else(|| {
-            let date = text.parse().ok().or_else(|| parse_inventory_date(text))?;
-            zone.to_timestamp(date).ok()
-        })?;
-        let is_whole_second = time.subsec_nanosecond() == 0;
-        Some(Self { at: Timestamp(time.as_millisecond()), is_whole_second })
+        let (date, meaning) = match parse_moment(text) {
+            Some((date, milliseconds)) => (date, DateMeaning::Moment(milliseconds)),
+            None => {
+                let date = text.parse().ok().or_else(|| parse_inventory_date(text))?;
+                (date, DateMeaning::Shown(date, zone.clone()))
+            }
+        };
+        Some(Self { meaning, is_whole_second: date.subsec_nanosecond() == 0 })
     }
 
     /// Compares a date of a record with this date. The inventories show whole seconds, so a date of
     /// a whole second compares with the second of the record.
-    pub(super) fn compare_from(self, date: Timestamp) -> Ordering {
+    pub(super) fn compare_from(&self, date: Timestamp) -> Ordering {
         let milliseconds = match self.is_whole_second {
             true => date.0 - date.0.rem_euclid(1000),
             false => date.0,
         };
-        milliseconds.cmp(&self.at.0)
+        match &self.meaning {
+            DateMeaning::Moment(at) => i128::from(milliseconds).cmp(at),
+            DateMeaning::Shown(at, zone) => {
+                let moment = jiff::Timestamp::from_millisecond(milliseconds);
+                // A record has no date outside the years that can be shown.
+                moment.map_or(Ordering::Greater, |moment| zone.to_datetime(moment).cmp(at))
+            }
+        }
     }
+}
+
+/// Parses a date with an offset from UTC (RFC 3339), and returns it with its milliseconds since
+/// 1970. They may be outside the range of [`jiff::Timestamp`], which ends a day before the year
+/// 9999 does.
+fn parse_moment(text: &str) -> Option<(DateTime, i128)> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    if pieces.time_zone_annotation().is_some() {
+        return None;
+    }
+    let offset = match pieces.offset()? {
+        PiecesOffset::Zulu => Offset::UTC,
+        PiecesOffset::Numeric(numeric) => numeric.offset(),
+        _ => return None,
+    };
+    let date = pieces.date().to_datetime(pieces.time()?);
+    let in_utc = date.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_millis();
+    Some((date, in_utc - i128::from(offset.seconds()) * 1000))
 }
 
 fn parse_inventory_date(text: &str) -> Option<DateTime> {
@@ -71,16 +107,42 @@ mod tests {
             "2016-12-22 17:10:06",
             "2016-12-22T17:10:06",
         ] {
-            let date = DateOperand::parse(text, &TimeZone::UTC);
-            assert_eq!(date, Some(DateOperand { at: AT, is_whole_second: true }), "{text}");
+            let date = DateOperand::parse(text, &TimeZone::UTC).unwrap();
+            assert_eq!(date.compare_from(AT), Ordering::Equal, "{text}");
+            assert!(date.is_whole_second, "{text}");
         }
         let shanghai = TimeZone::fixed(jiff::tz::offset(8));
         for text in ["Dec 23, 2016 1:10:06 AM", "2016-12-23 01:10:06", "2016-12-22T17:10:06Z"] {
             let date = DateOperand::parse(text, &shanghai).unwrap();
-            assert_eq!(date.at, AT, "{text}");
+            assert_eq!(date.compare_from(AT), Ordering::Equal, "{text}");
         }
         let midnight = DateOperand::parse("2016-12-22", &TimeZone::UTC).unwrap();
-        assert_eq!(midnight.at, Timestamp(1_482_364_800_000));
+        assert_eq!(midnight.compare_from(Timestamp(1_482_364_800_000)), Ordering::Equal);
+    }
+
+    #[test]
+    fn a_date_that_occurs_twice_is_the_date_that_the_inventories_show() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let date = DateOperand::parse("Nov 1, 2026 1:30:04 AM", &zone).unwrap();
+        // 05:30:04Z and 06:30:04Z.
+        for (from, expected) in [
+            (1_793_511_003, Ordering::Less),
+            (1_793_511_004, Ordering::Equal),
+            (1_793_514_604, Ordering::Equal),
+            (1_793_514_605, Ordering::Greater),
+        ] {
+            assert_eq!(date.compare_from(Timestamp(from * 1000)), expected, "{from}");
+        }
+    }
+
+    #[test]
+    fn the_last_date_is_after_every_record() {
+        for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-18:00", "9999-12-31 23:59:59"] {
+            let date = DateOperand::parse(text, &TimeZone::UTC).unwrap();
+            assert_eq!(date.compare_from(AT), Ordering::Less, "{text}");
+        }
+        let first = DateOperand::parse("0001-01-01T00:00:00Z", &TimeZone::UTC).unwrap();
+        assert_eq!(first.compare_from(AT), Ordering::Greater);
     }
 
     #[test]
@@ -106,13 +168,13 @@ mod tests {
         let moment = DateOperand::parse("2016-12-22T17:10:06.007Z", &TimeZone::UTC).unwrap();
         let before = DateOperand::parse("1969-12-31T23:59:59Z", &TimeZone::UTC).unwrap();
         for (date, from, expected) in [
-            (second, AT.0, Ordering::Equal),
-            (second, AT.0 + 999, Ordering::Equal),
-            (second, AT.0 + 1000, Ordering::Greater),
-            (second, AT.0 - 1, Ordering::Less),
-            (moment, AT.0 + 7, Ordering::Equal),
-            (moment, AT.0, Ordering::Less),
-            (before, -1, Ordering::Equal),
+            (&second, AT.0, Ordering::Equal),
+            (&second, AT.0 + 999, Ordering::Equal),
+            (&second, AT.0 + 1000, Ordering::Greater),
+            (&second, AT.0 - 1, Ordering::Less),
+            (&moment, AT.0 + 7, Ordering::Equal),
+            (&moment, AT.0, Ordering::Less),
+            (&before, -1, Ordering::Equal),
         ] {
             assert_eq!(date.compare_from(Timestamp(from)), expected, "{from}");
         }

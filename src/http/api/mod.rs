@@ -13,7 +13,7 @@ pub(super) mod response;
 pub(super) mod routes;
 pub(super) mod store_health;
 pub(super) mod stores;
-mod unsupported;
+pub(super) mod unsupported;
 mod version;
 
 use std::convert::Infallible;

@@ -68,10 +68,11 @@ fn check_hosts(
         return Err(ApiError::InvalidHost);
     };
     let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::InvalidHost)?;
-    if host.as_str().contains('@') {
+    let target_host = target.authority().unwrap_or(&host);
+    // User information is no part of a host (RFC 9110 section 4.2.4).
+    if [target_host, &host].iter().any(|host| host.as_str().contains('@')) {
         return Err(ApiError::InvalidHost);
     }
-    let target_host = target.authority().unwrap_or(&host);
     if allows(target_host.host()) && allows(host.host()) {
         return Ok(());
     }
@@ -152,6 +153,7 @@ mod tests {
         assert_eq!(check("/", &["localhost", "localhost"]), "invalid");
         assert_eq!(check("http://localhost/", &["localhost"]), "allowed");
         assert_eq!(check("http://attacker.example/", &["localhost"]), "not allowed");
+        assert_eq!(check("http://user:word@localhost/", &["localhost"]), "invalid");
         assert_eq!(check("http://localhost/", &["attacker.example"]), "not allowed");
     }
 }

@@ -64,7 +64,8 @@ fn is_job_of_zstack(path: &str) -> bool {
     job.is_some_and(is_segment)
 }
 
-fn is_legacy_api(path: &str) -> bool {
+/// Returns true if the path is one of the older protocol.
+pub(in crate::http) fn is_legacy_api(path: &str) -> bool {
     path.strip_prefix(LEGACY_API_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

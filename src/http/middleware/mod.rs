@@ -19,15 +19,18 @@ use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
 use super::admission::ConnectionPermit;
 use super::admission::source::TrustedProxies;
+use super::api::unsupported::legacy;
 use super::audit::AUDIT_TARGET;
 use super::auth::access_key::SentTarget;
 use super::auth::authenticator::Authenticator;
+use super::auth::open_paths::is_legacy_api;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter};
 use super::auth::{PeerAddress, Principal};
-use super::body::CompleteBody;
+use super::body::{BodyLimits, CompleteBody};
 use super::denial_log::DenialLog;
 use super::error::{AccessDenial, ApiError};
 use super::limits::ServerLimits;
+use super::request_start::RequestStart;
 use crate::common::Random;
 
 const JSON_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
@@ -79,7 +82,10 @@ impl ApiService {
         let request_span = if is_quiet { Span::none() } else { span() };
         async {
             let response = self.authenticate_and_dispatch(peer, source, permit, request).await;
-            let mut response = response.unwrap_or_else(ApiError::into_response);
+            let mut response = response.unwrap_or_else(|error| match is_legacy_api(uri.path()) {
+                true => legacy::failure(error),
+                false => error.into_response(),
+            });
             if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
                 let repeated = self.count_denial(source, denial) > MAX_EVENTS_PER_WINDOW + 1;
                 let written = self.denial_log.count_denial(repeated, Instant::now());
@@ -111,22 +117,30 @@ impl ApiService {
         request: Request<Incoming>,
     ) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
+        if !parts.method.is_safe() {
+            parts.extensions.insert(RequestStart(Instant::now()));
+        }
+        let mut body_limits = BodyLimits::new(&self.limits);
         match self.admit_request(peer, source, permit, &parts).await {
             Ok(Some(caller)) => {
                 parts.extensions.insert(caller);
             }
-            // A handler without a caller limits requests by their source.
-            Ok(None) if self.authenticator.limits_source(parts.uri.path()) => {
-                parts.extensions.insert(source);
+            Ok(None) => {
+                // The paths without a session need no large body, and must not hold the permits
+                // of callers that do.
+                body_limits = body_limits.without_large_bodies();
+                // A handler without a caller limits requests by their source.
+                if self.authenticator.limits_source(parts.uri.path()) {
+                    parts.extensions.insert(source);
+                }
             }
-            Ok(None) => {}
             Err(error) => {
                 super::body::drain_body(body, &parts.headers).await;
                 return Err(error);
             }
         }
         let body =
-            super::body::read_body(body, &parts.headers, &self.limits, &self.large_bodies).await?;
+            super::body::read_body(body, &parts.headers, body_limits, &self.large_bodies).await?;
         if !body.is_empty() {
             parts.extensions.insert(CompleteBody(body));
         }

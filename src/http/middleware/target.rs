@@ -19,15 +19,36 @@ pub(in crate::http) fn normalize_target(target: &Uri) -> Option<Uri> {
 
 /// The paths below which the next segment is a uuid that only its owner knows.
 const PRIVATE_UUID_PATHS: [&str; 2] = ["/v1/api-jobs/", "/v1/accounts/sessions/"];
+/// The folders whose next segment is a uuid that the log may contain: that of a store or of a zone.
+const PUBLIC_UUID_PATHS: [&str; 4] = ["/backup-storage/", "/image-store/", "/zones/", "/stores/"];
+/// Length of a uuid, a session and the id of a job, in hexadecimal digits.
+const UUID_DIGITS: usize = 32;
 
 /// Returns the part of a path that a log may contain: without the uuid of a job or of a session,
-/// and what follows it.
+/// and what follows it. Such a uuid may also be in a path that is nearly right, so that of a store
+/// or of a zone is the only one that stays.
 pub(in crate::http) fn loggable_path(path: &str) -> &str {
-    let end = PRIVATE_UUID_PATHS.iter().filter_map(|private| {
+    let private = PRIVATE_UUID_PATHS.iter().filter_map(|private| {
         let start = path.find(private)?;
         Some(start + private.len())
     });
-    end.min().and_then(|end| path.get(..end)).unwrap_or(path)
+    let end = private.chain(find_private_uuid(path)).min();
+    end.and_then(|end| path.get(..end)).unwrap_or(path)
+}
+
+/// Returns the start of the first uuid that is not in a folder of public ones.
+fn find_private_uuid(path: &str) -> Option<usize> {
+    let mut start = 0;
+    for part in path.split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_hexdigit()).len();
+        let before = path.get(..start).unwrap_or_default();
+        let is_public = PUBLIC_UUID_PATHS.iter().any(|public| before.ends_with(public));
+        if digits > UUID_DIGITS || digits == UUID_DIGITS && !is_public {
+            return Some(start);
+        }
+        start = start.saturating_add(part.len());
+    }
+    None
 }
 
 fn normalize_path(path: &str) -> Option<String> {
@@ -120,6 +141,32 @@ mod tests {
             ("/healthz", "/healthz"),
         ] {
             assert_eq!(loggable_path(path), expected);
+        }
+        let uuid = "5d41402abc4b2a76b9719d911017c592";
+        for start in [
+            "/zstack/v1//accounts/sessions/",
+            "/zstack/v1%2Faccounts%2Fsessions%2F",
+            "/zstack/v1/Accounts/sessions/",
+            "/zstack/v1/accounts/session/",
+            "/zstack/v1/accounts/sessions;",
+            "/zstack/v1//api-jobs/",
+            "/",
+        ] {
+            for end in ["", "/valid", "%2Fvalid", "0", "?"] {
+                let path = format!("{start}{uuid}{end}");
+                // The digits of an encoding are a part of those that follow.
+                let shown = start.strip_suffix("2F").unwrap_or(start);
+                assert_eq!(loggable_path(&path), shown, "{path}");
+                assert_eq!(loggable_path(&path.to_uppercase()), shown.to_uppercase(), "{path}");
+            }
+        }
+        for path in [
+            format!("/zstack/v1/backup-storage/image-store/{uuid}/actions"),
+            format!("/zstack/v1/zones/{uuid}/backup-storage/{uuid}"),
+            format!("/imagestore/stores/{uuid}/health"),
+            format!("/zstack/v1/zones/{}", &uuid[1..]),
+        ] {
+            assert_eq!(loggable_path(&path), path);
         }
     }
 

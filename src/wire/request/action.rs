@@ -55,6 +55,11 @@ impl ActionPath {
         }
     }
 
+    /// Returns the keys that name an action on any of the paths.
+    pub(super) fn all_actions() -> impl Iterator<Item = &'static str> {
+        IMAGE_STORE_ACTIONS.into_iter().chain(STORAGE_ACTIONS)
+    }
+
     /// Returns the actions that are known, but not supported.
     fn unsupported_calls(self) -> &'static [UnsupportedCall] {
         match self {

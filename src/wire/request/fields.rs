@@ -51,12 +51,9 @@ pub(in crate::wire) struct JsonFields {
 }
 
 impl JsonFields {
-    /// Creates the fields of a whole document.
-    ///
-    /// # Errors
-    /// Returns [`InvalidField`] if the document is not an object.
-    pub(super) fn from_document(document: Value) -> Result<Self, InvalidField> {
-        Self::from_object("$".to_owned(), document)
+    /// Creates the fields of a whole document. Returns `None` if it is not an object.
+    pub(super) fn from_document(document: Value) -> Option<Self> {
+        Self::from_object("$".to_owned(), document).ok()
     }
 
     /// Creates an object without fields, for an absent body.

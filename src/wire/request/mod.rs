@@ -64,6 +64,9 @@ pub enum InvalidBody {
         /// The column number of its end, from 1.
         column: usize,
     },
+    /// The body is JSON, but not an object.
+    #[error("$: expected a JSON object")]
+    NotAnObject,
     /// The body is JSON of the wrong shape.
     #[error(transparent)]
     Field(#[from] InvalidField),
@@ -138,17 +141,22 @@ pub fn parse_attachment(body: &[u8]) -> Result<(), InvalidBody> {
 }
 
 /// Returns the one key of the document that names an action. `expected` are the keys that an error
-/// lists, and `unsupported` those of actions that are known, too.
+/// lists, and `unsupported` those of actions that are known, too. A second action is an error even
+/// if it belongs to another path, because it would have no effect.
 fn select_action(
     document: &JsonFields,
     expected: &[&'static str],
     unsupported: &[&'static str],
 ) -> Result<&'static str, InvalidBody> {
-    let known = expected.iter().chain(unsupported).copied();
-    let named: Vec<_> = known.filter(|key| document.contains_key(key)).collect();
+    let is_here = |key: &&str| expected.contains(key) || unsupported.contains(key);
+    let here = expected.iter().chain(unsupported).copied();
+    let elsewhere = ActionPath::all_actions()
+        .chain(UnsupportedCall::ALL.iter().map(|call| call.as_str()))
+        .filter(|key| !is_here(key));
+    let named: Vec<_> = here.chain(elsewhere).filter(|key| document.contains_key(key)).collect();
     match named.as_slice() {
-        [key] => Ok(key),
-        [] => Err(InvalidBody::NoAction(expected.to_vec())),
+        [key] if is_here(key) => Ok(key),
+        [] | [_] => Err(InvalidBody::NoAction(expected.to_vec())),
         _ => Err(InvalidBody::SeveralActions(named)),
     }
 }
@@ -168,7 +176,7 @@ pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, InvalidBody> {
     if document.is_null() {
         return Ok(JsonFields::empty());
     }
-    Ok(JsonFields::from_document(document)?)
+    JsonFields::from_document(document).ok_or(InvalidBody::NotAnObject)
 }
 
 fn syntax_error(error: &serde_json::Error) -> InvalidBody {

@@ -328,6 +328,32 @@ fn an_invalid_action_on_any_backup_storage_says_where_and_what_is_expected() {
 }
 
 #[test]
+fn two_actions_are_several_whatever_path_they_belong_to() {
+    let calls = UnsupportedCall::ALL.iter().map(|call| call.as_str());
+    let keys: Vec<_> = ActionPath::all_actions().chain(calls).collect();
+    for (first, second) in
+        keys.iter().flat_map(|first| keys.iter().map(move |other| (first, other)))
+    {
+        if first == second {
+            continue;
+        }
+        let body = json!({ *first: {}, *second: {} });
+        for path in [ActionPath::ImageStore, ActionPath::BackupStorage] {
+            let error = StoreAction::parse_action(path, body.to_string().as_bytes()).unwrap_err();
+            assert!(matches!(error, InvalidBody::SeveralActions(_)), "{body}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_no_object_names_no_action() {
+    for body in ["[]", "5", "\"x\"", "true", "[{\"params\":{}}]"] {
+        assert_eq!(image_store_action(body.as_bytes()).unwrap_err(), InvalidBody::NotAnObject);
+        assert!(matches!(parse_add_store(body.as_bytes(), &[]), Err(InvalidBody::NotAnObject)));
+    }
+}
+
+#[test]
 fn an_action_that_is_not_supported_is_recognized_on_its_own_path() {
     let call = |action: StoreAction| match action {
         StoreAction::Unsupported(call) => call,

@@ -319,6 +319,15 @@ async fn the_protocol_of_zstack_cli_fails_at_once_and_in_its_own_form() {
             assert!(details.contains("zstack-cli") && details.contains("remedy: use"), "{details}");
             assert!(!answer.body.to_string().contains("hunter2"));
         }
+        // An error before the handler has the form of the protocol, too.
+        let mut foreign = String::from("POST /zstack/api/ HTTP/1.1\r\nHost: storage-7.example\r\n");
+        foreign.push_str("Content-Length: 2\r\nConnection: close\r\n\r\n{}");
+        let answer = exchange(server.connect().await, foreign.as_bytes()).await;
+        assert_eq!((answer.status, &answer.body["state"]), (421, &json!("Done")));
+        let large = "x".repeat(100 << 10);
+        let request = HttpRequest { token: None, ..HttpRequest::new("POST /zstack/api/", &large) };
+        let answer = server.ask(request).await;
+        assert_eq!((answer.status, &answer.body["state"]), (413, &json!("Done")));
         // Other paths below the same prefix are still closed or unknown.
         let line = "GET /zstack/apis";
         let request = HttpRequest { token: None, ..HttpRequest::new(line, "") };

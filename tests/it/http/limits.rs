@@ -65,6 +65,11 @@ async fn large_bodies_wait_for_their_turn_and_delay_no_others() {
     assert_eq!(answer.error("/cause/opaque/reason"), "agent_busy");
     assert_eq!(server.stores.tags().len(), 0);
     assert_eq!(exchange(server.connect().await, &reconnect(GOOD)).await.status, 200);
+    // A path without a session has no large body, so that it takes no turn of others.
+    for path in ["PUT /zstack/v1/accounts/login", "GET /healthz"] {
+        let request = HttpRequest { token: None, ..HttpRequest::new(path, &large) };
+        assert_eq!(server.ask(request).await.status, 413, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::http::auth::open_paths::ZSTACK_BASE_PATH;
 use crate::http::auth::{CallerKind, Principal};
 use crate::http::body::CompleteBody;
 use crate::http::error::ApiError;
+use crate::http::request_start::RequestStart;
 use crate::model::{JobId, Secret};
 use crate::settings::ReplyMode;
 use crate::wire::headers;
@@ -131,7 +132,8 @@ fn read_call(parts: &Parts, rules: &JobCallRules) -> Result<Option<JobCall>, Api
         hook_url: hook_url.map(|url| Secret::new(url.to_owned())),
         body: body.map(|CompleteBody(bytes)| bytes.clone()).unwrap_or_default(),
         location: format!("{scheme}://{host}{ZSTACK_BASE_PATH}{JOBS_PATH}"),
-        deadline: Instant::now() + wait,
+        // The client has waited since it sent the request, also while the caller was checked.
+        deadline: parts.extensions.get().map_or_else(Instant::now, |RequestStart(at)| *at) + wait,
         api_timeout: api_timeout.unwrap_or(DEFAULT_API_TIMEOUT),
         schema: SchemaRequest(false),
     }))
@@ -175,7 +177,13 @@ fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<
 /// Returns true if a `Prefer` header has the preference `respond-async` (RFC 7240 section 4.1).
 fn prefers_async(headers: &HeaderMap) -> bool {
     let is_async = |value: &HeaderValue| {
-        let mut preferences = value.as_bytes().split(|byte| *byte == b',');
+        let mut in_quotes = false;
+        let mut preferences = value.as_bytes().split(|byte| {
+            // A quoted text is one value (RFC 9110 section 5.6.4). One with an escaped quote is
+            // read to its end in two parts, neither of which is a name.
+            in_quotes ^= *byte == b'"';
+            *byte == b',' && !in_quotes
+        });
         preferences.any(|preference| {
             let name = preference.split(|byte| matches!(byte, b';' | b'=')).next();
             name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"respond-async"))
@@ -222,6 +230,8 @@ mod tests {
             (&[("prefer", "respond-async")], true),
             (&[("prefer", "wait=10, Respond-Async ")], true),
             (&[("prefer", "respond-async; x=1")], true),
+            (&[("prefer", "a=\"x, y\", respond-async")], true),
+            (&[("prefer", "a=\"x, respond-async, y\"")], false),
             (&[("prefer", "return=minimal")], false),
             (&[("prefer", "respond-asynchronously")], false),
         ] {
@@ -271,6 +281,16 @@ mod tests {
             assert!(waits < Duration::from_secs(wait) + Duration::from_secs(60), "{waits:?}");
             assert_eq!(call.api_timeout, Duration::from_secs(answered));
         }
+    }
+
+    #[test]
+    fn the_time_before_the_call_counts_as_a_part_of_the_wait() {
+        let start = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+        let request = Request::put("/a").header("x-job-uuid", ID);
+        let request = request.extension(caller(CallerKind::Token)).extension(RequestStart(start));
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let call = read_call(&parts, &RULES).unwrap().unwrap();
+        assert_eq!(call.deadline, start + RULES.answer_within);
     }
 
     #[test]

@@ -10,8 +10,18 @@ use crate::wire::LegacyResponse;
 
 /// Answers any message with an error in the form of the protocol.
 pub(in crate::http::api) async fn fail_message() -> Response {
-    match LegacyResponse::failed(&ApiError::LegacyApi.error_code()) {
-        Ok(body) => response::json_response(StatusCode::OK, &body),
-        Err(_) => ApiError::LegacyApi.into_response(),
+    let mut response = failure(ApiError::LegacyApi);
+    // Each answer of the protocol has this status.
+    *response.status_mut() = StatusCode::OK;
+    response
+}
+
+/// Creates the response with an error in the form of the protocol.
+pub(in crate::http) fn failure(error: ApiError) -> Response {
+    let body = LegacyResponse::failed(&error.error_code());
+    let mut response = error.into_response();
+    if let Ok(body) = body {
+        *response.body_mut() = response::json_bytes(&body).into();
     }
+    response
 }

@@ -4,7 +4,7 @@
 //! The calls that ZStack carries out asynchronously are operations like any other, so that a client
 //! that polls gets the error through its job.
 
-pub(super) mod legacy;
+pub(in crate::http) mod legacy;
 
 use std::sync::Arc;
 

@@ -45,11 +45,13 @@ pub(super) fn date_skew(
         .and_then(|date| date.to_datetime())
         .map_err(|_| DateFault::Form)?;
     let meanings = zone_meanings(zone, civil, local);
-    let skews = meanings.filter_map(|offset| offset.to_timestamp(civil).ok());
-    skews
-        .map(|meaning| meaning.duration_since(now))
-        .min_by_key(|skew| skew.abs())
-        .ok_or(DateFault::Zone)
+    // The meaning itself may be outside the range of a timestamp, which ends a day before the year
+    // 9999 does.
+    let now = Offset::UTC.to_datetime(now);
+    let skew = |offset: Offset| {
+        civil.duration_since(now) - SignedDuration::from_secs(offset.seconds().into())
+    };
+    meanings.map(skew).min_by_key(|skew| skew.abs()).ok_or(DateFault::Zone)
 }
 
 /// Returns the offsets from UTC that the zone may mean at the local time `civil`.
@@ -153,6 +155,7 @@ mod tests {
             // As the SDKs of Java and Go have sent it.
             ("Thu, 26 Nov 2026 22:26:21 Etc/UTC", Ok(0)),
             ("Thu, 26 Nov 2026 22:34:57 UTC", Ok(516)),
+            ("Fri, 31 Dec 9999 23:59:59 UTC", Ok(251_606_568_818)),
             ("Fri, 27 Nov 2026 06:26:21 CST", Ok(0)),
             ("Thu, 26 Nov 2026 16:26:21 CST", Ok(0)),
             ("Thu, 26 Nov 2026 17:26:21 CST", Ok(0)),
