@@ -2,13 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use imagestore_agent::model::{Condition, Reason};
 use imagestore_agent::wire::MAX_BODY_BYTES;
 
 fn text(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Returns the paths of the documents.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+        .map(|name| root.join(name))
+        .into();
+    for folder in ["docs", "docs/decisions"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    }
+    files
 }
 
 /// Returns the cells of each row whose first cell is a word in backticks.
@@ -83,16 +96,27 @@ fn every_folder_of_a_module_is_described() {
     assert_eq!(described, found);
 }
 
+/// Returns the lines of prose that are too long: not those of tables and of code.
+fn long_lines(text: &str) -> Vec<&str> {
+    let mut is_code = false;
+    let is_long = |line: &&str| {
+        is_code ^= line.trim_start().starts_with("```");
+        !is_code && !line.starts_with(['|', '#']) && line.chars().count() > 120
+    };
+    text.lines().filter(is_long).collect()
+}
+
+#[test]
+fn prose_fits_the_window() {
+    for file in documents() {
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(long_lines(&text), [""; 0], "{}", file.display());
+    }
+}
+
 #[test]
 fn every_link_between_documents_leads_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
-        .map(|name| root.join(name))
-        .into();
-    for folder in ["docs", "docs/decisions"] {
-        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
-        files.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
-    }
+    let files = documents();
     let mut links = 0;
     for file in &files {
         let text = fs::read_to_string(file).unwrap();
