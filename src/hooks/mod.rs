@@ -4,14 +4,14 @@
 //!
 //! - A web hook is durable before its caller is referred to the job, and until its result is
 //!   delivered, the receiver does not want it, or the job is dropped.
-//! - A result is posted at the earliest [`queue::FIRST_POST_DELAY`] after the response that refers
+//! - A result is posted at the earliest `FIRST_POST_DELAY` after the response that refers
 //!   the caller to the job, and never if the result was the response.
 //! - A receiver that does not answer holds only its share of the places.
 //!
 //! # Never
 //!
-//! - Decides what a reply means; `delivery` does.
-//! - Logs a URL or the id of a job.
+//! - It never decides what a reply means; `delivery` does.
+//! - It never logs a URL or the id of a job.
 
 mod poster;
 mod queue;
