@@ -216,6 +216,11 @@ impl ErrnoKind {
                 Errno::EBUSY,
                 WorkerOperation::Unlink | WorkerOperation::Rename | WorkerOperation::Link,
             ) => NameInUse,
+            // Only a call that makes or removes a name finds it in use. A file that is only read is
+            // the daemon's own, and its remedy must not destroy it. A client of SMB returns ETXTBSY
+            // while a program on the server has the file open.
+            (NameInUse, Errno::ETXTBSY, step) if !changes_names(step) => Temporary,
+            (NameInUse, _, step) if !changes_names(step) => Undocumented,
             (Overflow, _, step) if step != WorkerOperation::Statfs => Unsupported,
             // The disk did not answer, or the path to it was lost.
             (ServerUnreachable, _, _) if on_local_disk => Disk,
@@ -246,6 +251,12 @@ impl ErrnoKind {
     }
 }
 
+/// Returns true if the operation makes or removes a name in the directory.
+const fn changes_names(step: WorkerOperation) -> bool {
+    use WorkerOperation::{Create, Folder, Link, Rename, Unlink};
+    matches!(step, Folder | Create | Link | Rename | Unlink)
+}
+
 /// Returns the remedy for an errno that has a better one than its reason has. `path` is that of the
 /// failed operation.
 pub(super) fn errno_remedy(
@@ -254,6 +265,7 @@ pub(super) fn errno_remedy(
     step: WorkerOperation,
     path: &str,
 ) -> Option<String> {
+    let makes_name = changes_names(step);
     let step = step.as_str();
     let text = match (kind, errno) {
         (NoSpace, _) => "free space on the disk: an add must write the marker".to_owned(),
@@ -291,7 +303,7 @@ pub(super) fn errno_remedy(
         (NameInUse, _) => {
             format!("move {path} away: the daemon needs this name for its own file")
         }
-        (Unsupported, Errno::EMLINK) => {
+        (Unsupported, Errno::EMLINK) if makes_name => {
             "remove folders: the parent has as many as its filesystem permits".to_owned()
         }
         (Unsupported, Errno::EFBIG) => {
@@ -396,15 +408,43 @@ mod tests {
         }
     }
 
+    /// The marker identifies the disk, so that no remedy of a read moves it away.
+    #[test]
+    fn no_remedy_of_a_read_removes_the_file() {
+        use WorkerOperation::{Contents, Marker, Open, Resolve, Statfs};
+        for step in [Open, Resolve, Statfs, Marker, Contents] {
+            for errno in named_errnos() {
+                let kind = ErrnoKind::of(errno, step, false);
+                let remedy = errno_remedy(kind, errno, step, "/srv/x")
+                    .unwrap_or_else(|| kind.reason().remedy().to_owned());
+                for word in ["move ", "remove ", "delete "] {
+                    assert!(!remedy.contains(word), "{step:?} {errno:?}: {remedy}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_operation_and_the_disk_decide_about_some_errnos() {
-        use WorkerOperation::{Create, Open, Rename, Statfs, Sync, Unlink};
+        use WorkerOperation::{
+            Contents, Create, Folder, Link, Marker, Open, Rename, Statfs, Sync, Unlink, Write,
+        };
         for (errno, step, on_local_disk, kind) in [
             (Errno::EILSEQ, Open, false, PathUnusable),
             (Errno::EILSEQ, Sync, true, Corrupt),
             (Errno::EBUSY, Unlink, false, NameInUse),
             (Errno::EBUSY, Rename, false, NameInUse),
             (Errno::EBUSY, Create, false, Temporary),
+            (Errno::ETXTBSY, Create, false, NameInUse),
+            (Errno::EISDIR, Create, false, NameInUse),
+            (Errno::EEXIST, Folder, false, NameInUse),
+            (Errno::EEXIST, Link, false, NameInUse),
+            (Errno::ENOTEMPTY, Rename, false, NameInUse),
+            (Errno::ETXTBSY, Marker, false, Temporary),
+            (Errno::ETXTBSY, Open, false, Temporary),
+            (Errno::ETXTBSY, Write, false, Temporary),
+            (Errno::EISDIR, Marker, false, Undocumented),
+            (Errno::EEXIST, Contents, true, Undocumented),
             (Errno::EOVERFLOW, Statfs, false, Overflow),
             (Errno::EOVERFLOW, Open, false, Unsupported),
             (Errno::ETIMEDOUT, Sync, true, Disk),

@@ -7,7 +7,7 @@ use nix::libc::{
     EBADE, EBADF, EBADMSG, EBUSY, ECONNABORTED, ECONNREFUSED, EDEADLK, EFBIG, EHOSTDOWN,
     EHOSTUNREACH, EINVAL, EIO, EISDIR, EKEYEXPIRED, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENODATA,
     ENODEV, ENOKEY, ENOMEM, ENOTCONN, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM, ESHUTDOWN, ETIMEDOUT,
-    EUCLEAN, EUSERS, EXDEV,
+    ETXTBSY, EUCLEAN, EUSERS, EXDEV,
 };
 
 use crate::probe::{
@@ -34,6 +34,8 @@ async fn each_errno_of_each_call_has_its_own_reason_and_remedy() {
         (Op::Read, EHOSTUNREACH, Reason::FilesystemServerUnreachable, "server"),
         (Op::Open, ENODEV, Reason::DiskRemoved, "connect the disk"),
         (Op::Write, ENXIO, Reason::DiskRemoved, "connect the disk"),
+        (Op::Read, EISDIR, Reason::IoError, "not documented"),
+        (Op::Open, ETXTBSY, Reason::IoError, "occupies"),
         (Op::Read, EUCLEAN, Reason::FilesystemCorrupt, "fsck"),
         (Op::Lookup, EBADMSG, Reason::FilesystemCorrupt, "fsck"),
         (Op::Create, ENOKEY, Reason::FilesystemKeyMissing, "fscrypt unlock"),
