@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
         return probe::worker_main();
     }
+    app::block_file_size_signal();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return show_usage(&error).into(),

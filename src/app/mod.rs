@@ -24,6 +24,6 @@ mod tasks;
 pub use access_key::add_access_key;
 pub use account::add_account;
 pub use init::init_directory;
-pub use process::{ExitStatus, stop_at_signals, unblock_signals};
+pub use process::{ExitStatus, block_file_size_signal, stop_at_signals, unblock_signals};
 pub use serve::serve;
 pub use startup::{PreparedDaemon, StartError, StartupFiles, check_config};

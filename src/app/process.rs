@@ -64,20 +64,27 @@ pub fn unblock_signals() {
     let _ = SigSet::empty().thread_set_mask();
 }
 
+/// Blocks SIGXFSZ in this thread, and thereby in every thread and process that it starts. A write
+/// beyond a limit of the file size (`RLIMIT_FSIZE`) is then an error and does not end the process
+/// without a message. A worker unblocks the signal again.
+pub fn block_file_size_signal() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    // The call fails only for an invalid argument.
+    let _ = signals.thread_block();
+}
+
 /// Installs handlers for SIGTERM and SIGINT that only cancel `stop`. Needs a runtime. Dropping the
 /// returned tasks ends the cancellation, but the handlers stay installed.
 ///
-/// It also installs handlers that do nothing. The one for SIGCHLD replaces a setting of the parent
+/// It also installs a handler for SIGCHLD that does nothing. It replaces a setting of the parent
 /// process to ignore the signal, with which the kernel reaps workers by itself and their exit
-/// status is lost. With the one for SIGXFSZ, a write beyond a limit of the file size is an error of
-/// the state disk and does not end the process.
+/// status is lost.
 ///
 /// # Errors
 /// Returns the error of the system if it does not install a handler.
 pub fn stop_at_signals(stop: &CancellationToken) -> io::Result<JoinSet<()>> {
-    for kind in [SignalKind::child(), SignalKind::from_raw(Signal::SIGXFSZ as i32)] {
-        drop(signal(kind)?);
-    }
+    drop(signal(SignalKind::child())?);
     let mut signal_tasks = JoinSet::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let (mut signals, stop) = (signal(kind)?, stop.clone());

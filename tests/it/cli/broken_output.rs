@@ -64,6 +64,8 @@ fn with_stderr(args: &[String], sink: Sink) -> Output {
 struct Place {
     dir: TempDir,
     daemon: ScriptedDaemon,
+    /// The daemon for a removal, whose response has no fields.
+    removing_daemon: ScriptedDaemon,
 }
 
 impl Place {
@@ -80,7 +82,9 @@ impl Place {
             "ready": true, "hostKey": key("SHA256:f"), "offeredHostKey": key("SHA256:g"),
             "error": {"code": "BS.1500", "details": "d"},
         });
-        Self { dir, daemon: ScriptedDaemon::answering(status, &body) }
+        let removed = if status == 200 { json!({}) } else { body.clone() };
+        let removing_daemon = ScriptedDaemon::answering(status, &removed);
+        Self { dir, daemon: ScriptedDaemon::answering(status, &body), removing_daemon }
     }
 
     fn path(&self, name: &str) -> String {
@@ -103,7 +107,9 @@ impl Place {
             ),
         ];
         let client = client.iter().flat_map(|line| {
-            let line = format!("{line} --url {}", self.daemon.url);
+            let is_removal = line.starts_with("remove");
+            let daemon = if is_removal { &self.removing_daemon } else { &self.daemon };
+            let line = format!("{line} --url {}", daemon.url);
             [format!("{line} --json"), line]
         });
         let (config, images) = (self.path("agent.toml"), self.path("images"));
@@ -244,4 +250,19 @@ fn is_ready(agent: &Agent) -> bool {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_limit_of_the_file_size_ends_a_command_with_a_message() {
+    let script = "ulimit -f 0; exec \"$0\" openapi";
+    let output = Command::new("/bin/sh")
+        .args(["-c", script, PROGRAM])
+        .env("IMAGESTORE_AGENT_CONFIG", "")
+        .stdout(tempfile::tempfile().unwrap())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("File too large"), "{stderr}");
 }

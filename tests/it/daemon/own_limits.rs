@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::agent::{Agent, NOBODY, callback};
+use crate::support::agent::{Agent, NOBODY, PROGRAM, callback};
 use crate::support::failures::root_cause;
 use crate::support::filesystems::MountedFs;
 use crate::support::health::{changes, check, condition};
@@ -241,4 +242,20 @@ async fn disks_that_hang_leave_a_healthy_store_its_share_of_the_workers() {
     agent.until_probed(&fine, 3).await;
     assert_eq!(agent.reconnect(&fine).await.status, 200);
     drop(frozen);
+}
+
+#[test]
+fn a_limit_of_the_file_size_ends_a_start_with_a_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::installed(folder.path(), "");
+    let output = Command::new("prlimit")
+        .args(["--fsize=4096", PROGRAM, "--config"])
+        .arg(agent.path("agent.toml"))
+        .arg("serve")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code().is_some_and(|code| code >= 64), "{}: {log}", output.status);
+    assert!(log.contains("start failed") && log.contains("cannot open the ledger"), "{log}");
 }
