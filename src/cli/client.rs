@@ -77,6 +77,11 @@ pub enum ClientError {
     ExchangeFailed { address: String, source: hyper::Error },
     #[error("the response of the daemon at {address} is incomplete, too large or not JSON")]
     InvalidResponse { address: String },
+    #[error(
+        "{address} is not an imagestore-agent, or one of another version: its response to \
+         {request} is not the expected one; it is unknown if the request had an effect"
+    )]
+    UnexpectedResponse { address: String, request: String },
     #[error("the daemon at {address} did not respond within {limit:?}")]
     TimedOut { address: String, limit: Duration },
     #[error(
@@ -157,6 +162,12 @@ impl DaemonAddress {
             Ok(address) => !address.to_canonical().is_loopback(),
             Err(_) => !host.eq_ignore_ascii_case("localhost"),
         }
+    }
+
+    /// Returns the error for a response that no daemon of this version sends.
+    pub(super) fn unexpected_response(&self, request: &str) -> ClientError {
+        let address = self.describe_address();
+        ClientError::UnexpectedResponse { address, request: request.to_owned() }
     }
 
     fn describe_address(&self) -> String {
@@ -279,7 +290,8 @@ impl DaemonAddress {
 fn job_path(response: &DaemonResponse) -> Option<&str> {
     let location = response.body.get("location")?.as_str()?;
     let path = location.get(location.find("/zstack/v1/api-jobs/")?..);
-    path.filter(|_| response.status == StatusCode::ACCEPTED)
+    let is_path = |path: &&str| path.parse::<Uri>().is_ok();
+    path.filter(|_| response.status == StatusCode::ACCEPTED).filter(is_path)
 }
 
 async fn connect_within_limit<T>(

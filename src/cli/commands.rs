@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _};
 use std::time::Duration;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -137,12 +137,12 @@ impl CommandRunner {
 
     async fn list_stores(&self) -> Result<bool, CommandError> {
         let reply = self.daemon.send_request(Method::GET, &self.all_stores_path(), None).await?;
-        self.show_reply(&reply, |body| output::format_table(inventory_list(body)))
+        self.show_reply("list", &reply, |body| inventory_list(body).map(output::format_table))
     }
 
     async fn show_store(&self, store: StoreUuid) -> Result<bool, CommandError> {
         let reply = self.fetch_health(store).await?;
-        self.show_reply(&reply, health::format_health)
+        self.show_reply("show", &reply, |body| inventory(body).map(|_| health::format_health(body)))
     }
 
     async fn fetch_health(&self, store: StoreUuid) -> Result<DaemonResponse, CommandError> {
@@ -187,8 +187,9 @@ impl CommandRunner {
         if !list_reply.status.is_success() {
             return self.show_inventory(&list_reply);
         }
-        let uuids = inventory_list(&list_reply.body).iter().filter_map(|s| s.get("uuid")?.as_str());
-        let mut paths = uuids.map(path);
+        let uuids = listed_uuids(&list_reply.body);
+        let uuids = uuids.ok_or_else(|| self.daemon.unexpected_response("list"))?;
+        let mut paths = uuids.iter().map(|uuid| path(&uuid.to_string()));
         let mut running = JoinSet::new();
         let daemon = std::sync::Arc::new(self.daemon.clone());
         let body = std::sync::Arc::new(body);
@@ -217,48 +218,70 @@ impl CommandRunner {
         }
         let path = format!("{}/{}", self.any_store_path, args.uuid);
         let reply = self.daemon.change_store(Method::DELETE, &path, None).await?;
-        self.show_reply(&reply, |_| {
-            format!("store {} is removed; its directory and images stay\n", args.uuid)
+        self.show_reply("remove", &reply, |body| {
+            let text = format!("store {} is removed; its directory and images stay\n", args.uuid);
+            body.as_object().filter(|fields| fields.is_empty()).map(|_| text)
         })
     }
 
     async fn check_health(&self) -> Result<bool, CommandError> {
         let reply =
             self.daemon.send_request_within(HEALTHCHECK_TIMEOUT, Method::GET, "/readyz").await?;
+        let is_ready = reply.body.get("ready").and_then(Value::as_bool);
+        if reply.status.is_success() && is_ready != Some(true) {
+            return Err(self.daemon.unexpected_response("healthcheck").into());
+        }
         print_json(&reply.body)?;
         Ok(reply.status.is_success())
     }
 
     fn show_inventory(&self, reply: &DaemonResponse) -> Result<bool, CommandError> {
-        self.show_reply(reply, |body| {
-            body.get("inventory").map(output::format_inventory).unwrap_or_default()
-        })
+        self.show_reply("the command", reply, |body| inventory(body).map(output::format_inventory))
     }
 
     /// Shows a response on stdout. An error goes to stderr, or with `--json` to stdout. Returns
     /// true if the request succeeded. A reader of stdout that is gone changes nothing, because the
-    /// exit status still tells the result.
+    /// exit status still tells the result. `as_text` returns `None` for a body that the daemon does
+    /// not send.
     fn show_reply(
         &self,
+        request: &str,
         reply: &DaemonResponse,
-        as_text: impl FnOnce(&Value) -> String,
+        as_text: impl FnOnce(&Value) -> Option<String>,
     ) -> Result<bool, CommandError> {
-        let is_success = reply.status.is_success();
-        match (self.as_json, is_success) {
-            (true, _) => {
-                print_json(&reply.body)?;
+        if !reply.status.is_success() {
+            match self.as_json {
+                true => drop(print_json(&reply.body)?),
+                false => report_text(&output::format_failure(&reply.body)),
             }
-            (false, true) => {
-                print_text(&as_text(&reply.body))?;
-            }
-            (false, false) => report_text(&output::format_failure(&reply.body)),
+            return Ok(false);
         }
-        Ok(is_success)
+        let text = as_text(&reply.body).filter(|_| reply.status == StatusCode::OK);
+        let text = text.ok_or_else(|| self.daemon.unexpected_response(request))?;
+        match self.as_json {
+            true => drop(print_json(&reply.body)?),
+            false => drop(print_text(&text)?),
+        }
+        Ok(true)
     }
 }
 
-fn inventory_list(body: &Value) -> &[Value] {
-    body.get("inventories").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+/// Returns the inventory of a response, or `None` if it has none of a store.
+fn inventory(body: &Value) -> Option<&Value> {
+    body.get("inventory").filter(|store| store.get("uuid").is_some_and(Value::is_string))
+}
+
+/// Returns the inventories of a response, or `None` if it is no list of stores.
+fn inventory_list(body: &Value) -> Option<&[Value]> {
+    let list = body.get("inventories")?.as_array()?;
+    let is_store = |store: &Value| store.get("uuid").is_some_and(Value::is_string);
+    list.iter().all(is_store).then_some(list)
+}
+
+/// Returns the uuids of a list of stores, or `None` if one of them is no uuid.
+fn listed_uuids(body: &Value) -> Option<Vec<StoreUuid>> {
+    let uuid = |store: &Value| store.get("uuid")?.as_str()?.parse().ok();
+    inventory_list(body)?.iter().map(uuid).collect()
 }
 
 /// Prompts for a confirmation on stderr and reads it from stdin. Returns true only for `y`, `Y` or

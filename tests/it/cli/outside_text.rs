@@ -37,7 +37,7 @@ fn response() -> Value {
         "lastAttempt": {"attempt": 1, "cause": "c", "checks": [check]},
         "conditions": [{"type": "near_full", "reason": "r", "message": "m", "remedy": "x",
                         "lastTransitionTime": "t", "lastGoodTime": "g"}],
-        "history": events.map(history), "ready": false, "reasons": ["r"],
+        "history": events.map(history), "ready": true, "reasons": ["r"],
         "error": {"code": "BS.1500", "description": "d", "details": "d", "elaboration": "e",
                   "opaque": {"checks": [check]}},
     })
@@ -100,12 +100,56 @@ fn no_field_of_a_hostile_daemon_reaches_the_terminal_as_it_is() {
             let output = run(&[&command[..], &["--json"]].concat(), &daemon.url);
             assert_ascii(&output.stdout);
             assert_safe(&output.stderr);
+            // Nothing is on stdout if the response is not that of a daemon.
             for line in str::from_utf8(&output.stdout).unwrap().lines() {
                 assert_eq!(serde_json::from_str::<Value>(line).unwrap(), body, "{command:?}");
             }
         }
         assert!(shown >= 5 || body.is_string(), "{status}: {shown}");
     }
+}
+
+#[test]
+fn a_response_that_no_daemon_sends_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    write_secret(&password, "x\n");
+    let bad_uuid = json!({ "inventories": [{ "uuid": "x\ny" }] });
+    let job = json!({ "location": "http://x/zstack/v1/api-jobs/a b", "apiTimeout": 1 });
+    for (status, body) in [
+        (200, json!([1, 2, 3])),
+        (200, json!("text")),
+        (200, json!(null)),
+        (200, json!({ "inventory": [], "inventories": {} })),
+        (200, json!({ "inventories": [7] })),
+        (200, json!({ "success": true })),
+        (202, job),
+        (204, json!({})),
+    ] {
+        let daemon = ScriptedDaemon::answering(status, &body);
+        for command in commands(password.to_str().unwrap()) {
+            let mut command: Vec<&str> = command.iter().map(String::as_str).collect();
+            // This command has no `--json`, because its output is JSON.
+            let forms = if command[0] == "healthcheck" { 1 } else { 2 };
+            for _ in 0..forms {
+                let output = run(&command, &daemon.url);
+                let stderr = String::from_utf8(output.stderr).unwrap();
+                assert_eq!(output.status.code(), Some(1), "{command:?} {body}: {stderr}");
+                assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{command:?} {body}");
+                let is_explained = stderr.contains("not an imagestore-agent, or one of another")
+                    || stderr.contains("has no rejected host key")
+                    // A response of this status has no body.
+                    || (status == 204 && stderr.contains("not JSON"));
+                assert!(is_explained, "{command:?} {body}: {stderr}");
+                command.push("--json");
+            }
+        }
+    }
+    let daemon = ScriptedDaemon::answering(200, &bad_uuid);
+    let output = run(&["reconnect", "--all"], &daemon.url);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("not an imagestore-agent") && !stderr.contains("token"), "{stderr}");
 }
 
 #[test]
