@@ -9,7 +9,7 @@ use nix::sys::stat::{FileStat, SFlag, lstat, stat};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
 use crate::common::{ErrorChain, inspect_folder};
-use crate::ledger::{StateDirError, UnsafeStatePath, inspect_state_dir};
+use crate::ledger::{StateDirError, UnsafeStatePath, inspect_state_dir, read_node_id};
 use crate::settings::{FilePolicy, SettingFault, Settings};
 
 pub(super) const STATE_DIR: &str = "state.dir";
@@ -68,6 +68,11 @@ fn inspect_state_folder(
         let list = if is_permitted { &mut report.warnings } else { &mut report.faults };
         let problem = StateDirError::Unsafe { path, risk }.to_string();
         list.push(location_fault(STATE_DIR, dir, problem, own));
+    }
+    // The user of the check may be unable to read the file, and the daemon able to.
+    if let Err(error @ StateDirError::NodeId { .. }) = read_node_id(dir) {
+        let whole = "a state directory whose file node-id has an id";
+        report.faults.push(location_fault(STATE_DIR, dir, error.to_string(), whole));
     }
     let writable = "a directory that the daemon's user can write to";
     if let Some(problem) = write_problem(dir) {

@@ -27,7 +27,7 @@ pub enum ExitStatus {
     Usage = 2,
     /// The settings are invalid (`EX_USAGE`). No socket was bound.
     Settings = 64,
-    /// The ledger is damaged or newer (`EX_DATAERR`). It stays unchanged.
+    /// The ledger is damaged or newer, or the node id is damaged (`EX_DATAERR`). Nothing changes.
     Ledger = 65,
     /// A socket cannot be bound (`EX_UNAVAILABLE`).
     Bind = 69,

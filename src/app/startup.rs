@@ -215,6 +215,7 @@ impl StartError {
             Self::StateDir(StateDirError::Unsafe { .. })
             | Self::Ledger(OpenError::MasterKey(MasterKeyError::Unsafe { .. }))
             | Self::UnsafeSocketFolder { .. } => ExitStatus::Settings,
+            Self::StateDir(StateDirError::NodeId { .. }) => ExitStatus::Ledger,
             Self::StateDir(_) => ExitStatus::Internal,
             Self::Ledger(OpenError::Damaged { .. } | OpenError::Newer { .. }) => ExitStatus::Ledger,
             Self::Ledger(_) => ExitStatus::Internal,

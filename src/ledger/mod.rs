@@ -33,7 +33,9 @@ mod tests;
 pub use change::LedgerChange;
 pub use error::CommitError;
 pub use handle::{Ledger, ReadError};
-pub use open::state_dir::{StateDir, StateDirError, UnsafeStatePath, inspect_state_dir};
+pub use open::state_dir::{
+    StateDir, StateDirError, UnsafeStatePath, inspect_state_dir, read_node_id,
+};
 pub use open::{OpenError, OpenedLedger, open_ledger};
 pub use sealer::{MasterKeyError, SecretSealer};
 pub use tables::outbox::OutboxDepth;

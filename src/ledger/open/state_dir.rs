@@ -178,21 +178,34 @@ impl StateDir {
     /// Returns [`StateDirError::NodeId`] if the file does not contain an id, and leaves the file
     /// untouched. Returns [`StateDirError::Unusable`] if the system returns an error.
     pub fn node_id(&self, random: &dyn Random) -> Result<NodeId, StateDirError> {
-        let path = self.path.join(NODE_ID_FILE);
-        let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
-        match durable_file::read_file(&path, 256).map_err(unusable)? {
-            Some(bytes) => std::str::from_utf8(&bytes)
-                .ok()
-                .and_then(|text| text.trim_end().parse().ok())
-                .ok_or(StateDirError::NodeId { path }),
-            None => {
-                let id = NodeId::from_u128(u128::from_be_bytes(random.bytes16()));
-                let text = format!("{id}\n");
-                durable_file::create_file(&self.path, NODE_ID_FILE, text.as_bytes())
-                    .map_err(unusable)?;
-                Ok(id)
-            }
+        if let Some(id) = read_node_id(&self.path)? {
+            return Ok(id);
         }
+        let id = NodeId::from_u128(u128::from_be_bytes(random.bytes16()));
+        let text = format!("{id}\n");
+        durable_file::create_file(&self.path, NODE_ID_FILE, text.as_bytes()).map_err(|source| {
+            StateDirError::Unusable { path: self.path.join(NODE_ID_FILE), source }
+        })?;
+        Ok(id)
+    }
+}
+
+/// Returns the id of the installation whose state directory this is, or `None` before its first
+/// start.
+///
+/// # Errors
+/// [`StateDirError::NodeId`] if the file does not contain an id, or [`StateDirError::Unusable`] if
+/// the system returns an error.
+pub fn read_node_id(dir: &Path) -> Result<Option<NodeId>, StateDirError> {
+    let path = dir.join(NODE_ID_FILE);
+    match durable_file::read_file(&path, 256) {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.trim_end().parse().ok())
+            .map(Some)
+            .ok_or(StateDirError::NodeId { path }),
+        Err(source) => Err(StateDirError::Unusable { path, source }),
     }
 }
 
