@@ -41,6 +41,7 @@ async fn send(
         request = request.header("x-job-uuid", format!("{job:032x}"));
     }
     let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+    connection.ready().await.unwrap();
     let response = connection.send_request(request).await.unwrap();
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.unwrap();
