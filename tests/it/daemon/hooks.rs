@@ -8,7 +8,6 @@ use imagestore_agent::management::EventSigner;
 use imagestore_agent::model::StoreUuid;
 use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -337,7 +336,10 @@ mod kills {
         restart(&mut scene.agent);
         assert_eq!(count(&scene.agent, "SELECT count(*) FROM hooks"), 0);
         let again = scene.call(&job(3)).await;
-        assert_eq!((again.status, &again.body["inventory"]["status"]), (200, &json!("Connected")));
+        assert_eq!(
+            (again.status, &again.body["inventory"]["status"]),
+            (200, &serde_json::json!("Connected"))
+        );
         failed_call(&scene.agent, &job(4), &hook).await;
         assert_eq!(scene.receiver.next().await.header("x-job-uuid"), job(4));
     }

@@ -2,7 +2,7 @@
 
 use hyper::Method;
 use imagestore_agent::model::StoreUuid;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::support::agent::{Agent, TOKEN, store};
@@ -293,7 +293,7 @@ mod kills {
         assert_eq!(again.status, 200, "{again:?}");
         assert_eq!(
             again.body["inventory"]["url"],
-            Value::from(scene.disk.path().join("two").display().to_string())
+            json!(scene.disk.path().join("two").display().to_string())
         );
         assert_eq!(scene.stores().await, 2);
         // A removal as well: its result is in the transaction that removes the store.
