@@ -10,6 +10,8 @@
 //! - It never shows a private key, and never keeps one in a type that prints it.
 
 mod pem;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -24,6 +26,10 @@ use crate::settings::{
     FilePolicy, FilePurpose, SettingFault, SettingsError, TlsSettings, read_file,
 };
 
+/// The problem of a private key that ring does not use. It rejects a damaged key with the same
+/// error. Its limits of RSA keys are 2048 and 4096 bits (`RsaKeyPair`).
+const UNSUPPORTED_KEY: &str = "the key is damaged or of a kind that is not supported: use ECDSA \
+     with P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits";
 const CERT_SETTING: &str = "server.tls.cert";
 const KEY_SETTING: &str = "server.tls.key";
 const CLIENT_CA_SETTING: &str = "server.tls.client_ca";
@@ -81,7 +87,8 @@ pub fn server_config(
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| SettingFault::in_file(CERT_SETTING, &settings.cert, error))?;
+        .map_err(|error| identity_problem(&error, KEY_SETTING))
+        .map_err(|problem| SettingFault::in_file(CERT_SETTING, &settings.cert, problem))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -127,7 +134,8 @@ pub fn client_config(
         // Also checks that the certificate and the key match.
         Some((cert, (chain, key))) => builder
             .with_client_auth_cert(chain, key)
-            .map_err(|error| SettingFault::in_file(cert_name, cert, error).into()),
+            .map_err(|error| identity_problem(&error, key_name))
+            .map_err(|problem| SettingFault::in_file(cert_name, cert, problem).into()),
         None => Ok(builder.with_no_client_auth()),
     };
     match SettingsError::gather(config, &mut faults) {
@@ -204,7 +212,23 @@ fn read_private_key(
 ) -> Result<PrivateKeyDer<'static>, SettingsError> {
     let pem = read_file(path, FilePurpose::Secret, policy)
         .map_err(|error| SettingFault::unusable_file(key, path, &error))?;
-    pem::parse_private_key(&pem).map_err(|error| SettingFault::in_file(key, path, error).into())
+    let parsed =
+        pem::parse_private_key(&pem).map_err(|error| SettingFault::in_file(key, path, error))?;
+    match crypto_provider().key_provider.load_private_key(parsed.clone_key()) {
+        Ok(_) => Ok(parsed),
+        Err(_) => Err(SettingFault::in_file(key, path, UNSUPPORTED_KEY).into()),
+    }
+}
+
+/// Describes why a certificate and its key cannot be used together. `key` is the name of the
+/// setting of the key.
+fn identity_problem(error: &rustls::Error, key: &str) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("its public key is not that of the private key in {key}")
+        }
+        other => other.to_string(),
+    }
 }
 
 fn crypto_provider() -> Arc<CryptoProvider> {
@@ -214,23 +238,4 @@ fn crypto_provider() -> Arc<CryptoProvider> {
 fn setting_fault(key: &str, what: impl Display) -> SettingsError {
     let key = key.to_owned();
     SettingFault { key, value: None, problem: what.to_string(), allowed: None, origin: None }.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[test]
-    fn the_error_of_the_system_roots_is_named() {
-        let none: [io::Error; 0] = [];
-        assert!(no_roots_problem(&none).ends_with(": install ca-certificates"));
-        let denied = [io::Error::from_raw_os_error(13)];
-        let problem = no_roots_problem(&denied);
-        assert!(
-            problem.ends_with("that can be read: Permission denied (os error 13)"),
-            "{problem}"
-        );
-    }
 }
