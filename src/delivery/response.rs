@@ -45,6 +45,18 @@ impl DeliveryOutcome {
     }
 }
 
+impl ReceiverReply {
+    /// Returns the reply without its body, for a log that must not repeat what a receiver repeats.
+    pub fn without_body(self) -> Self {
+        match self {
+            Self::Response { status, retry_after, .. } => {
+                Self::Response { status, retry_after, excerpt: String::new() }
+            }
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for ReceiverReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -110,7 +110,11 @@ impl HookPoster {
                 return;
             }
             Err(error) => {
-                debug!(%error, "web hook not read, retried later");
+                if failures == 0 && self.logs_loss() {
+                    warn!(%error, "web hook not read, retried while the result is kept");
+                } else {
+                    debug!(%error, "web hook not read, retried later");
+                }
                 return self.retry_after(job, self.backoff(failures));
             }
         };
@@ -126,6 +130,8 @@ impl HookPoster {
         let (step, reply) = match posted {
             Ok(reply) => {
                 let random = self.random.next_u64();
+                // The body may repeat the URL or the id of the job.
+                let reply = reply.without_body();
                 (next_hook_step(&reply, failures.saturating_add(1), random), reply.to_string())
             }
             Err(error @ (UrlError::Unresolved(_) | UrlError::NotLookedUp(_))) => {

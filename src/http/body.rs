@@ -23,55 +23,32 @@ use super::limits::ServerLimits;
 const MAX_DISCARDED_BYTES: u64 = 16 * 1024 * 1024;
 /// Maximum time to drain the body of a request that is rejected before its body is read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Maximum wait of a large body for its permit. ZStack's Java SDK gives up after 10 s.
 const LARGE_BODY_WAIT: Duration = Duration::from_secs(5);
 
-/// The limits of the body of one request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BodyLimits {
-    max_bytes: usize,
-    large_from: usize,
-    read_timeout: Duration,
-}
-
-impl BodyLimits {
-    pub(super) fn new(limits: &ServerLimits) -> Self {
-        Self {
-            max_bytes: limits.max_body_bytes,
-            large_from: limits.large_body_bytes,
-            read_timeout: limits.body_read_timeout,
-        }
-    }
-
-    /// Returns the limits of a request that may have no large body.
-    pub(super) fn without_large_bodies(self) -> Self {
-        Self { max_bytes: self.max_bytes.min(self.large_from), ..self }
-    }
-}
-
-/// Reads the whole body. A large one takes a permit of `large_bodies`, which it keeps until it is
-/// dropped.
+/// Reads the whole body, of at most `max_bytes`. A large one takes a permit of `large_bodies`, and
+/// keeps it until it is dropped.
 ///
 /// # Errors
 /// The body is too large, too slow or malformed, or gets no permit in time.
 pub(super) async fn read_body(
     mut body: Incoming,
     headers: &HeaderMap,
-    limits: BodyLimits,
+    limits: &ServerLimits,
+    max_bytes: usize,
     large_bodies: &Arc<Semaphore>,
 ) -> Result<Bytes, ApiError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let BodyLimits { max_bytes, large_from, read_timeout } = limits;
-    let deadline = Instant::now() + read_timeout;
+    let deadline = Instant::now() + limits.body_read_timeout;
     if u64::try_from(max_bytes).is_ok_and(|max_bytes| body.size_hint().lower() > max_bytes) {
         discard(body, headers, deadline).await;
         return Err(ApiError::BodyTooLarge(max_bytes));
     }
     let expected_bytes = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-    let permits = LargeBodyPermits { permits: large_bodies, from: large_from, deadline };
+    let permits =
+        LargeBodyPermits { permits: large_bodies, from: limits.large_body_bytes, deadline };
     match collect_zeroized(Limited::new(&mut body, max_bytes), expected_bytes, permits).await {
         Ok(bytes) => Ok(bytes),
         Err(CollectError::NoPermit) => {
@@ -83,7 +60,7 @@ pub(super) async fn read_body(
             Err(ApiError::BodyTooLarge(max_bytes))
         }
         Err(CollectError::Unreadable(_)) => Err(ApiError::MalformedBody),
-        Err(CollectError::TimedOut) => Err(ApiError::BodyTimeout(read_timeout)),
+        Err(CollectError::TimedOut) => Err(ApiError::BodyTimeout(limits.body_read_timeout)),
     }
 }
 

@@ -187,6 +187,13 @@ impl ApiError {
                         "omit X-Web-Hook and poll the job, or add the network of the receiver to \
                          server.agent_allow"
                     }
+                    UrlError::Unresolved(_) => {
+                        "check the host name in X-Web-Hook and the name service of this node, or omit \
+                         X-Web-Hook and poll the job"
+                    }
+                    UrlError::TooLong => {
+                        "send a shorter URL, or omit X-Web-Hook and poll the job"
+                    }
                     _ => "send an http:// URL without a user name, or omit X-Web-Hook and poll the job",
                 };
                 remediable_error("SYS.1007", details, remedy)

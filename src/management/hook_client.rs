@@ -35,6 +35,8 @@ pub struct HookMessage<'a> {
 #[derive(Clone)]
 pub struct HookClient {
     guard: UrlGuard,
+    /// The guard of the posts, whose names must not delay the checks for callers.
+    post_guard: UrlGuard,
     signer: SharedSigner,
     client: BoundedClient<HttpConnector>,
     clock: Arc<dyn Clock>,
@@ -52,7 +54,9 @@ impl HookClient {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(timeouts.connect));
         connector.set_nodelay(true);
-        Self { guard, signer, client: BoundedClient::new(connector, timeouts), clock }
+        let post_guard = guard.with_own_lookups();
+        let client = BoundedClient::new(connector, timeouts);
+        Self { guard, post_guard, signer, client, clock }
     }
 
     /// Checks the URL of a caller in the network `caller`, which is `None` if it has no address.
@@ -81,7 +85,7 @@ impl HookClient {
         url: &Secret,
         message: HookMessage<'_>,
     ) -> Result<ReceiverReply, UrlError> {
-        let url = self.guard.validate_hook(url.expose_secret(), None).await?;
+        let url = self.post_guard.validate_hook(url.expose_secret(), None).await?;
         let now = self.clock.now();
         let request = self.build_request(&url, message, now);
         let (reply, _) = self.client.send_request(request, now, BodyUse::Ignored).await;

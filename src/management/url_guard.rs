@@ -88,6 +88,13 @@ impl UrlGuard {
         Self { allowlist: IpAllowlist::new(networks), lookups }
     }
 
+    /// Returns a guard with the same networks and with lookups of its own, so that its names delay
+    /// none of this guard.
+    pub(super) fn with_own_lookups(&self) -> Self {
+        let lookups = Arc::new(LookupLimiter::new());
+        Self { allowlist: self.allowlist.clone(), lookups }
+    }
+
     /// Returns the addresses that may speak the agent protocol.
     pub fn allowlist(&self) -> &IpAllowlist {
         &self.allowlist

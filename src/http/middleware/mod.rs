@@ -26,7 +26,7 @@ use super::auth::authenticator::Authenticator;
 use super::auth::open_paths::is_legacy_api;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter};
 use super::auth::{PeerAddress, Principal};
-use super::body::{BodyLimits, CompleteBody};
+use super::body::{CompleteBody, drain_body, read_body};
 use super::denial_log::DenialLog;
 use super::error::{AccessDenial, ApiError};
 use super::limits::ServerLimits;
@@ -118,9 +118,10 @@ impl ApiService {
     ) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
         if !parts.method.is_safe() {
-            parts.extensions.insert(RequestStart(Instant::now()));
+            let start = RequestStart { at: Instant::now(), network: source.network() };
+            parts.extensions.insert(start);
         }
-        let mut body_limits = BodyLimits::new(&self.limits);
+        let mut max_body_bytes = self.limits.max_body_bytes;
         match self.admit_request(peer, source, permit, &parts).await {
             Ok(Some(caller)) => {
                 parts.extensions.insert(caller);
@@ -128,19 +129,19 @@ impl ApiService {
             Ok(None) => {
                 // The paths without a session need no large body, and must not hold the permits
                 // of callers that do.
-                body_limits = body_limits.without_large_bodies();
+                max_body_bytes = max_body_bytes.min(self.limits.large_body_bytes);
                 // A handler without a caller limits requests by their source.
                 if self.authenticator.limits_source(parts.uri.path()) {
                     parts.extensions.insert(source);
                 }
             }
             Err(error) => {
-                super::body::drain_body(body, &parts.headers).await;
+                drain_body(body, &parts.headers).await;
                 return Err(error);
             }
         }
-        let body =
-            super::body::read_body(body, &parts.headers, body_limits, &self.large_bodies).await?;
+        let (headers, limits) = (&parts.headers, &self.limits);
+        let body = read_body(body, headers, limits, max_body_bytes, &self.large_bodies).await?;
         if !body.is_empty() {
             parts.extensions.insert(CompleteBody(body));
         }

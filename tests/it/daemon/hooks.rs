@@ -15,7 +15,7 @@ use super::jobs::{poll, result};
 use crate::support::agent::{Agent, TOKEN, callback};
 use crate::support::filesystems::MountedFs;
 use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
-use crate::support::management_node::{ManagementNode, Received};
+use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::secret_files::write_secret;
 use crate::support::silent_receiver::{Silence, SilentReceiver};
@@ -29,6 +29,8 @@ const RECONNECT: &str = r#"{"reconnectImageStoreBackupStorage":{}}"#;
 const ALLOW: &str = "agent_allow = [\"127.0.0.0/8\"]\n";
 /// A word of the URL of each web hook.
 const KEY: &str = "invented-capability";
+/// The reply of a receiver that repeats the path.
+const ECHO: &str = "Cannot POST /hook?key=invented-capability";
 
 fn job(n: u128) -> String {
     StoreUuid::from_u128(n).to_string()
@@ -143,8 +145,13 @@ async fn a_result_is_owed_until_its_receiver_is_back_also_across_restarts() {
         until_nothing_is_owed(&agent).await;
         assert!(receiver.try_next().is_none(), "{restart}");
     }
+    // A receiver that repeats the request in its reply.
+    receiver.set_script(|_| Answer::Full(404, ("x-a", "b".to_owned()), ECHO));
+    failed_call(&agent, &job(5), &hook_of(&receiver)).await;
+    let line = agent.until_logged("web hook given up");
+    assert!(line.contains("status 404"), "{line}");
     let log = agent.log();
-    for n in 1..=3 {
+    for n in [1, 2, 3, 5] {
         assert!(!log.contains(&job(n)), "a uuid of a job is in the log");
     }
     assert!(!log.contains(KEY), "a URL is in the log");

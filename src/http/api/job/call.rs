@@ -1,6 +1,7 @@
 //! A call whose caller may fetch the result later: the calls that are such, and their parameters.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(in crate::http::api) struct JobCall {
     pub(in crate::http::api) id: Option<JobId>,
     /// The caller, the method, the target and the body.
     pub(in crate::http::api) caller: Principal,
+    /// The network of the caller, or `None` for the Unix socket.
+    pub(in crate::http::api) network: Option<IpAddr>,
     pub(in crate::http::api) method: String,
     pub(in crate::http::api) target: String,
     pub(in crate::http::api) body: Bytes,
@@ -124,16 +127,18 @@ fn read_call(parts: &Parts, rules: &JobCallRules) -> Result<Option<JobCall>, Api
     // The Unix socket has no TLS.
     let scheme = if caller.kind() == CallerKind::Local { "http" } else { rules.scheme };
     let body = parts.extensions.get::<CompleteBody>();
+    let start = parts.extensions.get::<RequestStart>();
     Ok(Some(JobCall {
         id,
         caller: caller.clone(),
+        network: start.and_then(|start| start.network),
         method: parts.method.to_string(),
         target: parts.uri.path_and_query().map_or("", |target| target.as_str()).to_owned(),
         hook_url: hook_url.map(|url| Secret::new(url.to_owned())),
         body: body.map(|CompleteBody(bytes)| bytes.clone()).unwrap_or_default(),
         location: format!("{scheme}://{host}{ZSTACK_BASE_PATH}{JOBS_PATH}"),
         // The client has waited since it sent the request, also while the caller was checked.
-        deadline: parts.extensions.get().map_or_else(Instant::now, |RequestStart(at)| *at) + wait,
+        deadline: start.map_or_else(Instant::now, |start| start.at) + wait,
         api_timeout: api_timeout.unwrap_or(DEFAULT_API_TIMEOUT),
         schema: SchemaRequest(false),
     }))
@@ -287,7 +292,9 @@ mod tests {
     fn the_time_before_the_call_counts_as_a_part_of_the_wait() {
         let start = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
         let request = Request::put("/a").header("x-job-uuid", ID);
-        let request = request.extension(caller(CallerKind::Token)).extension(RequestStart(start));
+        let request = request
+            .extension(caller(CallerKind::Token))
+            .extension(RequestStart { at: start, network: None });
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let call = read_call(&parts, &RULES).unwrap().unwrap();
         assert_eq!(call.deadline, start + RULES.answer_within);

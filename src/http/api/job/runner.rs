@@ -232,7 +232,7 @@ impl JobRunner {
     /// Checks the web hook of a call, if it has one.
     async fn check_hook(&self, call: &JobCall) -> Result<Option<JobHook>, ApiError> {
         let Some(url) = &call.hook_url else { return Ok(None) };
-        let checked = self.hooks.check_url(url.expose_secret(), call.caller.network()).await;
+        let checked = self.hooks.check_url(url.expose_secret(), call.network).await;
         checked.map(Some).map_err(|bad| match bad {
             // The URL may be good, so a later call may succeed.
             UrlError::NotLookedUp(_) => ApiError::url_not_allowed("X-Web-Hook", bad),
