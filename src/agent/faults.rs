@@ -39,8 +39,8 @@ pub(super) fn commit_failed(error: &CommitError) -> Fault {
         Fault::new(reason, format!("the change was not recorded and has no effect: {error}"));
     match error {
         CommitError::Displaced(_) => fault.with_remedy(
-            "put the former state directory back at state.dir; if it is lost, stop the daemon, restore \
-             a copy and start it",
+            "put the former files back at state.dir; if they are lost, stop the daemon, restore a copy \
+             and start it",
         ),
         _ => fault,
     }

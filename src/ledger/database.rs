@@ -40,7 +40,7 @@ impl LedgerDatabase {
         Ok(Self { connection, contents, kept: None })
     }
 
-    /// Keeps watch over the files of the database from now on.
+    /// Compares the files of the database with this place before each change from now on.
     pub(super) fn keep_place(&mut self, file: PathBuf, place: LedgerPlace) {
         self.kept = Some(KeptPlace { file, place, damage: None });
     }
@@ -71,9 +71,20 @@ impl LedgerDatabase {
         });
         match reopened {
             Ok(Ok((connection, contents))) => {
-                // The log may have lost its head. The database then has what it held.
-                let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
-                let _ = connection.query_row(checkpoint, [], |_| Ok(()));
+                let trouble = |what: &str| {
+                    Err(DisplacedFile::Overwritten { path: path.clone(), what: what.to_owned() })
+                };
+                if kept.place.write_states() != states {
+                    return trouble("another program is still writing to it");
+                }
+                // The log may be unreadable after a crash, although its index in shared memory is
+                // whole. Therefore the next change must begin a new log.
+                let checkpoint = "PRAGMA wal_checkpoint(RESTART)";
+                let busy: rusqlite::Result<i64> =
+                    connection.query_row(checkpoint, [], |row| row.get(0));
+                if !matches!(busy, Ok(0)) {
+                    return trouble("its log cannot begin anew while another program reads it");
+                }
                 // The earlier connection keeps pages in memory that the files may not have.
                 (self.connection, self.contents) = (connection, contents);
                 kept.damage = None;

@@ -13,7 +13,7 @@ pub enum CommitError {
     /// The state disk rejected the commit. The same change may succeed later.
     #[error("the state disk returned an error: {0}")]
     StateDisk(String),
-    /// The open ledger is no longer the one in the state directory.
+    /// The files in the state directory are no longer those that the daemon has opened or written.
     #[error("{0}")]
     Displaced(String),
     /// The change contradicts the ledger: a uuid, directory or position is taken, or a store is

@@ -136,8 +136,17 @@ pub(crate) fn reopen_ledger(ledger: &Path) -> io::Result<Result<Connection, Stri
     Ok(match checked {
         Ok(None) => Ok(connection),
         Ok(Some(damage)) => Err(damage),
+        // An error of the system may pass, and is no damage.
+        Err(RowError::Sqlite(error)) if !is_damage(&error) => return Err(io::Error::other(error)),
         Err(error) => Err(ErrorChain(&error).to_string()),
     })
+}
+
+/// Returns true if SQLite has found the file itself damaged.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
+    // A missing table is an error without a code of its own.
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase | Unknown) | None)
 }
 
 /// Opens a ledger that has no log, without touching any file.

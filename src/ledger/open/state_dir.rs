@@ -205,6 +205,10 @@ pub fn read_node_id(dir: &Path) -> Result<Option<NodeId>, StateDirError> {
             .and_then(|text| text.trim_end().parse().ok())
             .map(Some)
             .ok_or(StateDirError::NodeId { path }),
+        // The file is too long for an id.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(StateDirError::NodeId { path })
+        }
         Err(source) => Err(StateDirError::Unusable { path, source }),
     }
 }

@@ -223,17 +223,18 @@ fn a_credential_of_systemd_is_the_master_key_if_it_is_private() {
 #[test]
 fn a_damaged_node_id_is_found_by_a_check_and_ends_a_start() {
     let folder = tempfile::tempdir().unwrap();
-    for content in ["", "zz\n", "0123456789abcdef0123456789abcde"] {
+    let long = "0".repeat(300);
+    for content in ["", "zz\n", "0123456789abcdef0123456789abcde", &long] {
         let agent = Agent::installed(folder.path(), "");
         let node_id = agent.path("state/node-id");
         fs::create_dir(agent.path("state")).unwrap();
         write_secret(&node_id, content);
         for (words, code) in [("check-config", 64), ("serve", 65)] {
             let output = agent.cli(&[words], "");
-            let told = String::from_utf8_lossy(&output.stderr).into_owned();
-            let told = format!("{told}{}", String::from_utf8_lossy(&output.stdout));
-            assert_eq!(output.status.code(), Some(code), "{words} {content:?}: {told}");
-            assert!(told.contains("node-id does not contain"), "{words}: {told}");
+            let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+            text.push_str(&String::from_utf8_lossy(&output.stdout));
+            assert_eq!(output.status.code(), Some(code), "{words} {content:?}: {text}");
+            assert!(text.contains("node-id does not contain"), "{words}: {text}");
         }
         assert_eq!(fs::read_to_string(&node_id).unwrap(), content);
     }
