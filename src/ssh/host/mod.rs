@@ -243,10 +243,9 @@ pub(crate) fn marker_id(text: &str) -> Option<String> {
 }
 
 /// Classifies the obstacle to SFTP by the output of the program. `quote` makes the output safe to
-/// display. nologin(8) prints a fixed sentence
-/// unless `/etc/nologin.txt` contains another. sshd also has a sentence for a password that must be
-/// changed, but does not send it to the client of a subsystem (`do_exec_no_pty` in OpenSSH's
-/// session.c).
+/// display. nologin(8) prints a fixed sentence unless `/etc/nologin.txt` contains another. sshd
+/// also has a sentence for a password that must be changed, but does not send it to the client of a
+/// subsystem (`do_exec_no_pty` in OpenSSH's session.c).
 fn classify_obstacle(
     unavailable: &SftpUnavailable,
     quote: impl Fn(&str) -> String,
@@ -263,6 +262,8 @@ fn classify_obstacle(
         SftpUnavailable::Program { output, exit_status } => {
             let exit_status =
                 exit_status.map_or_else(String::new, |status| format!(" (exit status {status})"));
+            let text = quote(output);
+            // Output of which nothing can be shown is output all the same.
             if output.trim().is_empty() {
                 let details =
                     "the program that the server started instead of SFTP ended without output";
@@ -271,14 +272,11 @@ fn classify_obstacle(
             } else if output.contains("account is currently not available") {
                 (
                     Obstacle::Nologin,
-                    format!(
-                        "the user's shell permits no login: \"{}\"{exit_status}",
-                        quote(output)
-                    ),
+                    format!("the user's shell permits no login: \"{text}\"{exit_status}"),
                 )
             } else {
                 let details = "another program answered instead of SFTP";
-                (Obstacle::OtherProgram, format!("{details}: \"{}\"{exit_status}", quote(output)))
+                (Obstacle::OtherProgram, format!("{details}: \"{text}\"{exit_status}"))
             }
         }
     };

@@ -114,9 +114,8 @@ impl ServerQueue {
         let trial = if trials >= MAX_TRIALS_PER_SERVER {
             None
         } else {
-            let stores_wait =
-                || [Attempt, Monitor].iter().any(|&class| self.is_silent_waiting(class));
-            self.first_waiting(Trial, !silent_runs && !stores_wait())
+            // No attempt waits here.
+            self.first_waiting(Trial, !silent_runs && !self.is_silent_waiting(Monitor))
         };
         [self.first_waiting(Monitor, !silent_runs), trial].into_iter().flatten().min()
     }

@@ -2,7 +2,7 @@
 
 use super::fields::{InvalidField, JsonFields};
 use super::params::MAX_SHORT_TEXT_CHARS;
-use super::{InvalidBody, parse_document};
+use super::{InvalidBody, parse_document, select_action};
 use crate::model::Secret;
 
 /// The key of the login.
@@ -41,8 +41,16 @@ pub fn parse_version_request(body: &[u8]) -> Result<(), InvalidBody> {
     take_action(body, VERSION_ACTION).map(|_| ())
 }
 
-fn take_action(body: &[u8], key: &str) -> Result<JsonFields, InvalidBody> {
+/// The actions of requests without a store.
+pub(super) const ACTIONS: [&str; 2] = [LOGIN_ACTION, VERSION_ACTION];
+
+fn take_action(body: &[u8], key: &'static str) -> Result<JsonFields, InvalidBody> {
     let mut document = parse_document(body)?;
+    // The error about a missing action names its form.
+    match select_action(&document, &[key], &[]) {
+        Ok(_) | Err(InvalidBody::NoAction(_)) => {}
+        Err(several) => return Err(several),
+    }
     match document.take_object(key)? {
         Some(fields) => Ok(fields),
         None => Err(document.invalid_field(key, "a JSON object").into()),

@@ -152,6 +152,7 @@ fn select_action(
     let here = expected.iter().chain(unsupported).copied();
     let elsewhere = ActionPath::all_actions()
         .chain(UnsupportedCall::ALL.iter().map(|call| call.as_str()))
+        .chain(login::ACTIONS)
         .filter(|key| !is_here(key));
     let named: Vec<_> = here.chain(elsewhere).filter(|key| document.contains_key(key)).collect();
     match named.as_slice() {

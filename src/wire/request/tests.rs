@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    ActionPath, InvalidBody, StoreAction, UnsupportedCall, parse_add_store, parse_attachment,
+    ActionPath, InvalidBody, StoreAction, UnsupportedCall, login, parse_account_login,
+    parse_add_store, parse_attachment, parse_version_request,
 };
 use crate::model::{AddStore, State, Tags};
 
@@ -330,7 +331,7 @@ fn an_invalid_action_on_any_backup_storage_says_where_and_what_is_expected() {
 #[test]
 fn two_actions_are_several_whatever_path_they_belong_to() {
     let calls = UnsupportedCall::ALL.iter().map(|call| call.as_str());
-    let keys: Vec<_> = ActionPath::all_actions().chain(calls).collect();
+    let keys: Vec<_> = ActionPath::all_actions().chain(calls).chain(login::ACTIONS).collect();
     for (first, second) in
         keys.iter().flat_map(|first| keys.iter().map(move |other| (first, other)))
     {
@@ -341,6 +342,14 @@ fn two_actions_are_several_whatever_path_they_belong_to() {
         for path in [ActionPath::ImageStore, ActionPath::BackupStorage] {
             let error = StoreAction::parse_action(path, body.to_string().as_bytes()).unwrap_err();
             assert!(matches!(error, InvalidBody::SeveralActions(_)), "{body}: {error}");
+        }
+        if login::ACTIONS.contains(first) {
+            let body = body.to_string();
+            let login = parse_account_login(body.as_bytes()).map(drop);
+            let version = parse_version_request(body.as_bytes());
+            for error in [login.unwrap_err(), version.unwrap_err()] {
+                assert!(matches!(error, InvalidBody::SeveralActions(_)), "{body}: {error}");
+            }
         }
     }
 }

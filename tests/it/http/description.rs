@@ -10,7 +10,7 @@ use imagestore_agent::http::{RouteMethod, served_paths};
 use imagestore_agent::lifecycle::{Cause, HistoryEntry, HistoryEvent, MeasuredSpace};
 use imagestore_agent::model::{
     AttemptFailure, AttemptId, Capacity, Check, Condition, Fault, HostEvidence, InodeCounts,
-    MountLocation, MountedPart, Obstacle, Reason, RemoteMarker, State, Status, Tags,
+    MountLocation, MountedPart, Obstacle, Reason, RemoteMarker, Role, State, Status, Tags,
 };
 use imagestore_agent::wire::{
     API_DESCRIPTION, ERROR_CODES, HistoryLine, MAX_BODY_BYTES, REMEDY_MARK, UnsupportedCall,
@@ -107,7 +107,7 @@ fn the_words_are_those_of_the_program() {
         ("FaultSubject", texts!(Check)),
         ("AttemptCause", texts!(Cause)),
         ("CheckType", vec!["examine", "write", "ssh"]),
-        ("CallerRole", vec!["read", "operate", "admin"]),
+        ("CallerRole", texts!(Role)),
         ("ErrorCodeWord", ERROR_CODES.iter().map(|(code, _)| *code).collect()),
     ] {
         is_described(&schema(name)["enum"], &program, name);

@@ -34,7 +34,10 @@ pub fn new_access_key_line(
     let mut line = Zeroizing::new(String::with_capacity(size));
     parts.iter().for_each(|part| line.push_str(part));
     if line.starts_with('#') || line.contains(is_hidden) || secret.contains(':') {
-        return Err("the name, the id and the secret are on one line, and the secret has no colon");
+        return Err(
+            "the name does not begin with #, the line has no hidden character and no line break, \
+             and the secret has no colon",
+        );
     }
     if line.trim() != line.as_str() {
         return Err("the line begins or ends with white space");
@@ -99,13 +102,13 @@ mod tests {
         for (name, id, secret, problem) in [
             ("a b", "AKID", "hunter2", "the name does not consist"),
             ("", "AKID", "hunter2", "the name does not consist"),
-            ("#mn", "AKID", "hunter2", "the name, the id"),
+            ("#mn", "AKID", "hunter2", "the name does not begin"),
             ("mn", "AK:ID", "hunter2", "the role is none"),
             ("mn", "", "hunter2", "the id does not consist"),
-            ("mn", "AKID", "hunter2:admin", "the name, the id"),
-            ("mn", "AKID", "hunter2\nx:y:z", "the name, the id"),
-            ("\u{feff}mn", "AKID", "hunter2", "the name, the id"),
-            ("mn", "AKID", "hunter2\u{202e}", "the name, the id"),
+            ("mn", "AKID", "hunter2:admin", "the name does not begin"),
+            ("mn", "AKID", "hunter2\nx:y:z", "the name does not begin"),
+            ("\u{feff}mn", "AKID", "hunter2", "the name does not begin"),
+            ("mn", "AKID", "hunter2\u{202e}", "the name does not begin"),
             (" #mn", "AKID", "hunter2", "the line begins"),
             ("mn", "AKID", "hunter2 ", "the line begins"),
             ("mn", "AKID", "hunter 2", "the secret does not consist"),
