@@ -5,11 +5,12 @@
 //!   ([`ContentsTracker`]).
 //! - A ledger that another program has written to takes no change until its contents are verified.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Savepoint, Transaction, TransactionBehavior};
 
-use super::open::integrity::reopen_ledger;
+use super::open::integrity::{describe_damage, reopen_ledger};
 use super::place::{DisplacedFile, LedgerPlace, PlaceState, WriteState};
 use super::tables::RowError;
 use super::tables::contents::ContentsTracker;
@@ -60,16 +61,7 @@ impl LedgerDatabase {
         {
             return Err(DisplacedFile::Overwritten { path, what: what.clone() });
         }
-        let reopened = reopen_ledger(&kept.file).map(|found| {
-            let connection = found?;
-            let contents = ContentsTracker::follow(&connection).map_err(|e| e.to_string())?;
-            if contents.current() == self.contents.current() {
-                Ok((connection, contents))
-            } else {
-                Err("its records are not those that the daemon has written".to_owned())
-            }
-        });
-        match reopened {
+        match reopen_contents(&kept.file, &self.contents) {
             Ok(Ok((connection, contents))) => {
                 let trouble = |what: &str| {
                     Err(DisplacedFile::Overwritten { path: path.clone(), what: what.to_owned() })
@@ -132,6 +124,28 @@ impl LedgerDatabase {
         }
         result
     }
+}
+
+/// Opens the ledger once more, and checks that it has the records that were written last.
+///
+/// # Errors
+/// As [`reopen_ledger`].
+fn reopen_contents(
+    file: &Path,
+    written: &ContentsTracker,
+) -> io::Result<Result<(Connection, ContentsTracker), String>> {
+    let connection = match reopen_ledger(file)? {
+        Ok(connection) => connection,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    let contents = match ContentsTracker::follow(&connection) {
+        Ok(contents) => contents,
+        Err(error) => return describe_damage(error).map(Err),
+    };
+    Ok(match contents.current() == written.current() {
+        true => Ok((connection, contents)),
+        false => Err("its records are not those that the daemon has written".to_owned()),
+    })
 }
 
 /// A transaction of the ledger.

@@ -29,6 +29,8 @@ struct WrittenFile {
     path: PathBuf,
     identity: FileIdentity,
     state: WriteState,
+    /// The length to which SQLite itself cuts the file, when it is longer.
+    max_length: Option<i64>,
 }
 
 /// The result of a comparison.
@@ -53,21 +55,21 @@ pub(super) enum DisplacedFile {
 
 impl LedgerPlace {
     /// Records the files at these paths, which are open: those that only have to stay, and those
-    /// that only the daemon writes.
+    /// that only the daemon writes. SQLite cuts a file with a length off at that length.
     ///
     /// # Errors
     /// Returns the error of the system if a file is already gone.
     pub(super) fn record(
         fixed: impl IntoIterator<Item = PathBuf>,
-        written: impl IntoIterator<Item = PathBuf>,
+        written: impl IntoIterator<Item = (PathBuf, Option<i64>)>,
     ) -> io::Result<Self> {
         let fixed = fixed.into_iter().map(|path| {
             let (identity, _) = look_at(&path)?;
             Ok((path, identity))
         });
-        let written = written.into_iter().map(|path| {
+        let written = written.into_iter().map(|(path, max_length)| {
             let (identity, state) = look_at(&path)?;
-            Ok(WrittenFile { path, identity, state })
+            Ok(WrittenFile { path, identity, state, max_length })
         });
         Ok(Self {
             fixed: fixed.collect::<io::Result<_>>()?,
@@ -101,14 +103,13 @@ impl LedgerPlace {
 
     /// Records a write of the daemon itself. A file that has become shorter by it stays as it was
     /// recorded, so that the next [`LedgerPlace::check`] reports it: another program may have cut
-    /// it off meanwhile.
+    /// it off meanwhile. A log that SQLite has cut off at its limit is as the daemon left it.
     pub(super) fn record_write(&mut self) {
         for file in &mut self.written {
-            match look_at(&file.path) {
-                Ok((identity, found)) if identity == file.identity && found.0 >= file.state.0 => {
-                    file.state = found;
-                }
-                _ => {}
+            let Ok((identity, found)) = look_at(&file.path) else { continue };
+            let is_whole = found.0 >= file.state.0 || Some(found.0) == file.max_length;
+            if identity == file.identity && is_whole {
+                file.state = found;
             }
         }
     }

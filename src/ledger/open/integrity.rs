@@ -136,10 +136,19 @@ pub(crate) fn reopen_ledger(ledger: &Path) -> io::Result<Result<Connection, Stri
     Ok(match checked {
         Ok(None) => Ok(connection),
         Ok(Some(damage)) => Err(damage),
-        // An error of the system may pass, and is no damage.
-        Err(RowError::Sqlite(error)) if !is_damage(&error) => return Err(io::Error::other(error)),
-        Err(error) => Err(ErrorChain(&error).to_string()),
+        Err(error) => Err(describe_damage(error)?),
     })
+}
+
+/// Returns the description of the damage that an error shows.
+///
+/// # Errors
+/// Returns an error of the system, which may pass and is no damage.
+pub(crate) fn describe_damage(error: RowError) -> io::Result<String> {
+    match error {
+        RowError::Sqlite(error) if !is_damage(&error) => Err(io::Error::other(error)),
+        error => Ok(ErrorChain(&error).to_string()),
+    }
 }
 
 /// Returns true if SQLite has found the file itself damaged.
@@ -301,4 +310,31 @@ pub(crate) fn sibling_path(ledger: &Path, suffix: &str) -> PathBuf {
 fn escape_uri(path: &Path) -> String {
     let text = path.display().to_string();
     text.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn only_what_sqlite_calls_damage_is_damage() {
+        let failed =
+            |code| RowError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        for (code, damage) in [
+            (ffi::SQLITE_CORRUPT, true),
+            (ffi::SQLITE_NOTADB, true),
+            (ffi::SQLITE_ERROR, true),
+            (ffi::SQLITE_BUSY, false),
+            (ffi::SQLITE_IOERR, false),
+            (ffi::SQLITE_NOMEM, false),
+            (ffi::SQLITE_FULL, false),
+            (ffi::SQLITE_CANTOPEN, false),
+            (ffi::SQLITE_PROTOCOL, false),
+        ] {
+            assert_eq!(describe_damage(failed(code)).is_ok(), damage, "{code}");
+        }
+        assert!(describe_damage(RowError::Changed("stores")).is_ok());
+    }
 }

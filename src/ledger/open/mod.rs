@@ -172,7 +172,7 @@ pub(super) fn open_with_migrations(
     // The log exists since the commit of the epoch.
     let place = LedgerPlace::record(
         [dir.path().to_owned(), dir.lock_path()],
-        [path.clone(), sibling_path(&path, "-wal")],
+        [(path.clone(), None), (sibling_path(&path, "-wal"), Some(MAX_LOG_BYTES))],
     );
     database.keep_place(path.clone(), place.map_err(unusable)?);
     let (ledger, writer) = writer::start_writer(database, sealer).map_err(unusable)?;

@@ -1,6 +1,7 @@
 //! The ledger against real SQLite files.
 
 mod damage;
+mod displaced_log;
 mod durability;
 mod fixture;
 mod fixture_contents;
