@@ -11,18 +11,15 @@
 //! - It never prints a secret. (`access-key add` is part of `app`.)
 //! - It never opens the ledger.
 
-mod access_key_args;
-mod account_args;
 mod args;
 mod client;
 mod commands;
 mod manual;
 mod output;
-mod request_body;
 mod secrets;
+mod store_reference;
 
-pub use access_key_args::{AccessKeyAddArgs, AccessKeyCommand};
-pub use account_args::{AccountAddArgs, AccountCommand};
+pub use args::{AccessKeyAddArgs, AccessKeyCommand, AccountAddArgs, AccountCommand};
 pub use args::{Args, ClientCommand, Command, InitArgs};
 pub use client::{ClientError, DaemonAddress, DaemonResponse};
 pub use commands::{CommandError, run_command};

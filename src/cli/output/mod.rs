@@ -105,6 +105,12 @@ pub(super) fn format_inventory(store: &Value) -> String {
     present.map(|(name, value)| format!("{name:<12} {value}\n")).collect()
 }
 
+/// Formats a store that was reconnected, as one line.
+pub(super) fn format_reconnected(store: &Value) -> String {
+    let fields = [str_field(store, "uuid"), str_field(store, "name"), format_status(store)];
+    format!("{}\n", fields.join("  "))
+}
+
 /// Formats an error: the failure, and the cause and the remedy of each failed check.
 pub(super) fn format_failure(body: &Value) -> String {
     let Some(error) = body.get("error") else {

@@ -78,7 +78,7 @@ impl Place {
         fs::write(dir.path().join("agent.toml"), settings).unwrap();
         let key = |fingerprint: &str| json!({"type": "k", "fingerprint": fingerprint});
         let body = json!({
-            "inventory": {"uuid": UUID, "name": "n"}, "inventories": [{"uuid": UUID}],
+            "inventory": {"uuid": UUID, "name": "n"}, "inventories": [{"uuid": UUID, "name": "n"}],
             "ready": true, "hostKey": key("SHA256:f"), "offeredHostKey": key("SHA256:g"),
             "error": {"code": "BS.1500", "details": "d"},
         });
@@ -189,7 +189,8 @@ fn no_command_needs_a_stderr() {
     }
     for (line, code) in [
         ("", 2),
-        ("show nothing", 2),
+        ("show", 2),
+        ("show nothing --url http://127.0.0.1:1", 1),
         ("man nothing", 1),
         ("list --config /nowhere", 1),
         ("check-config --config /nowhere", 64),

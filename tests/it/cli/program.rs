@@ -144,6 +144,36 @@ async fn an_unknown_store_is_an_error_in_json_and_a_failure() {
     assert_eq!((code, &body["error"]["code"]), (Some(1), &"SYS.1003".into()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_named_by_its_name_or_the_beginning_of_its_uuid() {
+    let server = TestServer::start();
+    let url = format!("http://{}", server.connect().await.peer_addr().unwrap());
+    let run = |args: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).args(["--url", &url]).env("IMAGESTORE_AGENT_TOKEN", READER);
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let list: serde_json::Value = serde_json::from_slice(&run(&["list", "--json"]).stdout).unwrap();
+    let stores = list["inventories"].as_array().unwrap();
+    let text = |store: &serde_json::Value, key: &str| store[key].as_str().unwrap().to_owned();
+    for store in stores {
+        let (uuid, name) = (text(store, "uuid"), text(store, "name"));
+        let namesakes = stores.iter().filter(|other| text(other, "name") == name).count();
+        let short = uuid[..31].to_uppercase();
+        let is_short_unique =
+            stores.iter().filter(|other| text(other, "uuid").starts_with(&uuid[..31])).count() == 1;
+        for (reference, is_unique) in [(&name, namesakes == 1), (&short, is_short_unique)] {
+            let shown = run(&["show", reference]);
+            assert_eq!(shown.status.success(), is_unique, "{reference}: {}", stderr(&shown));
+            let texts = if is_unique { shown.stdout } else { shown.stderr };
+            assert!(String::from_utf8(texts).unwrap().contains(&uuid), "{reference}");
+        }
+    }
+    let unknown = run(&["show", "no such store"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("imagestore-agent list"), "{}", stderr(&unknown));
+}
+
 #[test]
 fn an_access_key_is_printed_for_its_file_without_a_daemon_or_settings() {
     let config = Path::new("/nonexistent/agent.toml");

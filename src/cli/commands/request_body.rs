@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::args::{AddArgs, TagArgs, UpdateArgs};
+use crate::cli::args::{AddArgs, TagArgs, UpdateArgs};
 use crate::model::{Secret, SshCredentials};
 
 /// Creates the body of an add from the command-line arguments.

@@ -1,89 +1,12 @@
-//! Arguments of the command line: every command, flag and default.
-//!
-//! # Guarantees
-//!
-//! * A value that clap accepts has its type and range.
-//! * clap reports a usage error with exit code 2, before anything is read or sent.
-//!
-//! # Never
-//!
-//! * A flag never takes a secret as its value, because arguments appear in the process list and in
-//!   the history of the shell.
+//! Arguments of the commands that send requests to the daemon.
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
-use clap_complete::Shell;
+use clap::Subcommand;
 
-use super::access_key_args::AccessKeyCommand;
-use super::account_args::AccountCommand;
+use super::connection::{CommonArgs, ConnectionArgs};
+use crate::cli::store_reference::StoreReference;
 use crate::model::{Hostname, StoreUuid};
-
-/// Checks that the image stores of this node are usable, and reports each change to the management
-/// node.
-#[derive(Debug, Parser)]
-#[command(name = "imagestore-agent", version, arg_required_else_help = true)]
-pub struct Args {
-    /// Settings file [env: IMAGESTORE_AGENT_CONFIG] [default: /etc/imagestore-agent/agent.toml if
-    /// it exists, else the built-in defaults]
-    // The settings read the variable, because clap does not treat an empty one as unset.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The command to run.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The commands of the program.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run the daemon.
-    Serve(ServeArgs),
-    /// Run a daemon with a store, an SSH server and a management node on loopback, in a temporary
-    /// directory. This needs no settings.
-    Demo {
-        /// Exit after the first reconnect, with 0 only if every step succeeded.
-        #[arg(long)]
-        once: bool,
-    },
-    /// Check the settings and the files that they name, and list every fault.
-    CheckConfig,
-    /// Mark a directory as an image store (run this as root).
-    Init(InitArgs),
-    /// Manage the access keys with which ZStack's own clients sign their requests.
-    #[command(subcommand)]
-    AccessKey(AccessKeyCommand),
-    /// Manage the accounts with which ZStack's own clients log in.
-    #[command(subcommand)]
-    Account(AccountCommand),
-    /// Print the completions for a shell.
-    Completions {
-        /// Shell that reads the completions.
-        shell: Shell,
-    },
-    /// Print the description of the HTTP API and its events, an OpenAPI 3.1 document.
-    Openapi,
-    /// Print the manual page of the program or of one command, for man(1): imagestore-agent man add
-    /// | man -l -
-    Man {
-        /// Command to describe [default: the program as a whole]
-        command: Option<String>,
-    },
-    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
-    #[command(flatten)]
-    Client(Box<ClientCommand>),
-}
-
-/// Arguments of `serve`.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct ServeArgs {
-    /// Lowest epoch of new transitions, in milliseconds since 1970-01-01 UTC, 1 to 7258118400000.
-    /// Give it once, if an older state directory was restored and the clock was set back. It must
-    /// be above every epoch that a receiver has seen.
-    // The maximum is the year 2200: the epoch never decreases, and must stay far from its limit.
-    #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(i64).range(1..=7_258_118_400_000))]
-    pub new_epoch_floor: Option<i64>,
-}
 
 /// A command that sends requests to the running daemon.
 #[derive(Debug, Subcommand)]
@@ -121,57 +44,6 @@ impl ClientCommand {
         };
         (&common.connection, common.json)
     }
-}
-
-/// The options of every command that sends a request and prints the response.
-#[derive(Debug, Default, clap::Args)]
-pub struct CommonArgs {
-    /// Print the response of the daemon as JSON, errors included.
-    #[arg(long, help_heading = None)]
-    pub json: bool,
-    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-}
-
-/// The address of the daemon, and the credentials for it; its Unix socket if no URL is given.
-#[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Reaching the daemon")]
-pub struct ConnectionArgs {
-    /// Connect to this address instead of the Unix socket, such as http://127.0.0.1:7811 or
-    /// https://node-1:7811. The token is read from --token-file or IMAGESTORE_AGENT_TOKEN.
-    #[arg(long = "url", value_name = "URL")]
-    pub daemon_url: Option<String>,
-    /// File with the token for --url. It takes precedence over IMAGESTORE_AGENT_TOKEN.
-    #[arg(long, value_name = "FILE", requires = "daemon_url")]
-    pub token_file: Option<PathBuf>,
-    /// Send the token to another host over http://, which anyone on the way can read.
-    #[arg(long, requires = "daemon_url")]
-    pub insecure_http: bool,
-    /// PEM file of the CAs to trust for an https:// URL, instead of the CAs of the system.
-    #[arg(long, value_name = "FILE", requires = "daemon_url")]
-    pub ca_file: Option<PathBuf>,
-    /// PEM file of the client certificate, for a daemon that requests one.
-    #[arg(long, value_name = "FILE", requires = "daemon_url", requires = "client_key")]
-    pub client_cert: Option<PathBuf>,
-    /// PEM file of the key of --client-cert.
-    #[arg(long, value_name = "FILE", requires = "client_cert")]
-    pub client_key: Option<PathBuf>,
-}
-
-/// `init`
-#[derive(Debug, clap::Args)]
-pub struct InitArgs {
-    /// The image directory. It must exist, at or below one of storage.allowed_roots.
-    #[arg(value_name = "PATH")]
-    pub path: String,
-    /// User of the daemon, who gets the marker [default: the owner of state.dir, else
-    /// imagestore-agent]
-    #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-    /// Print the result as JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `add`
@@ -263,8 +135,8 @@ pub struct ListArgs {
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("json", |json| json.help("Print the health view as JSON, errors included")))]
 pub struct ShowArgs {
-    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
-    pub uuid: StoreUuid,
+    /// The store: its name, its uuid, or the first digits of its uuid, at least 6.
+    pub store: StoreReference,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub common: CommonArgs,
@@ -273,8 +145,8 @@ pub struct ShowArgs {
 /// `update`: fields without an option stay unchanged.
 #[derive(Debug, clap::Args)]
 pub struct UpdateArgs {
-    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
-    pub uuid: StoreUuid,
+    /// The store: its name, its uuid, or the first digits of its uuid, at least 6.
+    pub store: StoreReference,
     /// Name of the store, 1 to 255 characters.
     #[arg(long)]
     pub name: Option<String>,
@@ -315,9 +187,9 @@ pub struct UpdateArgs {
 /// `reconnect`
 #[derive(Debug, clap::Args)]
 pub struct ReconnectArgs {
-    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
+    /// The store: its name, its uuid, or the first digits of its uuid, at least 6.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub uuid: Option<StoreUuid>,
+    pub store: Option<StoreReference>,
     /// Reconnect every store, eight at a time. The exit code is 1 if any of them fails.
     #[arg(long)]
     pub all: bool,
@@ -335,8 +207,8 @@ pub struct ReconnectArgs {
 /// `remove` and `accept-host-key`, which ask for a confirmation.
 #[derive(Debug, clap::Args)]
 pub struct ConfirmArgs {
-    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
-    pub uuid: StoreUuid,
+    /// The store: its name, its uuid, or the first digits of its uuid, at least 6.
+    pub store: StoreReference,
     /// Do not ask for a confirmation.
     #[arg(long)]
     pub yes: bool,

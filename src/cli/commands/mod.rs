@@ -1,25 +1,25 @@
 //! Runs the client commands: sends their requests and shows the responses.
 
+mod reconnect;
+mod request_body;
+
 use std::io::{self, BufRead as _};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
-use super::args::{ClientCommand, ConfirmArgs, ConnectionArgs, ReconnectArgs};
+use super::args::{ClientCommand, ConfirmArgs, ConnectionArgs};
 use super::client::{ClientError, DaemonAddress, DaemonResponse, SYSTEM_TRUST};
 use super::output;
 use super::output::health;
-use super::request_body;
 use super::secrets::{self, SecretError};
+use super::store_reference::{ListedStore, ReferenceError, StoreReference};
 use crate::common::{print_json, print_text, prompt_text, report_line, report_text};
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
 use crate::tls::ClientTlsFiles;
 
-/// The maximum number of concurrent reconnects of `--all`. The daemon has limits of its own.
-const MAX_CONCURRENT_RECONNECTS: usize = 8;
 /// The timeout of a healthcheck. A healthy daemon responds within milliseconds.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,6 +32,9 @@ pub enum CommandError {
     /// A secret cannot be read.
     #[error("{0}")]
     Secret(String),
+    /// The argument does not name exactly one store.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
     /// The result or a question cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -83,13 +86,14 @@ pub async fn run_command(
         }
         ClientCommand::Update(args) => {
             let credentials = secrets::read_sources(&args.secrets, args.password)?;
-            let path = format!("{}/{}/actions", runner.stores_path, args.uuid);
+            let Some(store) = runner.resolve_store(&args.store).await? else { return Ok(false) };
+            let path = format!("{}/{store}/actions", runner.stores_path);
             let body = request_body::update_body(args, &credentials);
             let reply = runner.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
             runner.show_inventory(&reply)
         }
         ClientCommand::List(_) => runner.list_stores().await,
-        ClientCommand::Show(args) => runner.show_store(args.uuid).await,
+        ClientCommand::Show(args) => runner.show_store(&args.store).await,
         ClientCommand::Reconnect(args) => runner.reconnect_stores(args).await,
         ClientCommand::Remove(args) => runner.remove_store(args).await,
         ClientCommand::AcceptHostKey(args) => runner.accept_host_key(args).await,
@@ -135,12 +139,37 @@ impl CommandRunner {
         format!("{}?limit={}", self.stores_path, u32::MAX)
     }
 
+    /// Returns the store that an argument names, or `None` if the daemon answered the question with
+    /// an error, which has been shown. A whole uuid needs no question.
+    async fn resolve_store(
+        &self,
+        reference: &StoreReference,
+    ) -> Result<Option<StoreUuid>, CommandError> {
+        if let Some(uuid) = reference.as_uuid() {
+            return Ok(Some(uuid));
+        }
+        let Some(stores) = self.fetch_stores().await? else { return Ok(None) };
+        Ok(Some(reference.resolve(&stores)?))
+    }
+
+    /// Returns all stores, or `None` if the daemon answered with an error, which has been shown.
+    async fn fetch_stores(&self) -> Result<Option<Vec<ListedStore>>, CommandError> {
+        let path = format!("{}&fields=uuid,name", self.all_stores_path());
+        let reply = self.daemon.send_request(Method::GET, &path, None).await?;
+        if !reply.status.is_success() {
+            return self.show_inventory(&reply).map(|_| None);
+        }
+        let stores = listed_stores(&reply.body);
+        Ok(Some(stores.ok_or_else(|| self.daemon.unexpected_response("list"))?))
+    }
+
     async fn list_stores(&self) -> Result<bool, CommandError> {
         let reply = self.daemon.send_request(Method::GET, &self.all_stores_path(), None).await?;
         self.show_reply("list", &reply, |body| inventory_list(body).map(output::format_table))
     }
 
-    async fn show_store(&self, store: StoreUuid) -> Result<bool, CommandError> {
+    async fn show_store(&self, store: &StoreReference) -> Result<bool, CommandError> {
+        let Some(store) = self.resolve_store(store).await? else { return Ok(false) };
         let reply = self.fetch_health(store).await?;
         self.show_reply("show", &reply, |body| inventory(body).map(|_| health::format_health(body)))
     }
@@ -153,12 +182,13 @@ impl CommandRunner {
     /// Accepts the offered key that was shown. The request contains its fingerprint, so that
     /// another key that an attempt records meanwhile is not pinned.
     async fn accept_host_key(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
-        let reply = self.fetch_health(args.uuid).await?;
+        let Some(store) = self.resolve_store(&args.store).await? else { return Ok(false) };
+        let reply = self.fetch_health(store).await?;
         if !reply.status.is_success() {
             return self.show_inventory(&reply);
         }
         let Some(keys) = health::rejected_host_keys(&reply.body) else {
-            report_line(format_args!("store {} has no rejected host key to accept", args.uuid));
+            report_line(format_args!("store {store} has no rejected host key to accept"));
             return Ok(false);
         };
         prompt_text(&keys.text)?;
@@ -167,59 +197,22 @@ impl CommandRunner {
         {
             return Ok(false);
         }
-        let path = format!("{}/{}/actions", self.stores_path, args.uuid);
+        let path = format!("{}/{store}/actions", self.stores_path);
         let body = json!({ "acceptHostKey": { "fingerprint": keys.offered } });
         let reply = self.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
         self.show_inventory(&reply)
     }
 
-    async fn reconnect_stores(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
-        let params = if args.force { json!({ "force": true }) } else { json!({}) };
-        let body = request_body::with_tags("reconnectImageStoreBackupStorage", params, &args.tags);
-        let path = |store: &str| format!("{}/{store}/actions", self.stores_path);
-        if let Some(store) = args.uuid {
-            let path = path(&store.to_string());
-            let reply = self.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
-            return self.show_inventory(&reply);
-        }
-        let path_of_all = self.all_stores_path();
-        let list_reply = self.daemon.send_request(Method::GET, &path_of_all, None).await?;
-        if !list_reply.status.is_success() {
-            return self.show_inventory(&list_reply);
-        }
-        let uuids = listed_uuids(&list_reply.body);
-        let uuids = uuids.ok_or_else(|| self.daemon.unexpected_response("list"))?;
-        let mut paths = uuids.iter().map(|uuid| path(&uuid.to_string()));
-        let mut running = JoinSet::new();
-        let daemon = std::sync::Arc::new(self.daemon.clone());
-        let body = std::sync::Arc::new(body);
-        let mut all_succeeded = true;
-        loop {
-            while running.len() < MAX_CONCURRENT_RECONNECTS
-                && let Some(path) = paths.next()
-            {
-                let (daemon, body) = (daemon.clone(), body.clone());
-                running.spawn(
-                    async move { daemon.change_store(Method::PUT, &path, Some(&body)).await },
-                );
-            }
-            match running.join_next().await {
-                Some(Ok(reply)) => all_succeeded &= self.show_inventory(&reply?)?,
-                Some(Err(panic)) => return Err(CommandError::Client(panic.to_string())),
-                None => return Ok(all_succeeded),
-            }
-        }
-    }
-
     async fn remove_store(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
-        let question = format!("Remove store {}? Its directory and images stay.", args.uuid);
+        let Some(store) = self.resolve_store(&args.store).await? else { return Ok(false) };
+        let question = format!("Remove store {store}? Its directory and images stay.");
         if !args.yes && !confirm(&question)? {
             return Ok(false);
         }
-        let path = format!("{}/{}", self.any_store_path, args.uuid);
+        let path = format!("{}/{store}", self.any_store_path);
         let reply = self.daemon.change_store(Method::DELETE, &path, None).await?;
         self.show_reply("remove", &reply, |body| {
-            let text = format!("store {} is removed; its directory and images stay\n", args.uuid);
+            let text = format!("store {store} is removed; its directory and images stay\n");
             body.as_object().filter(|fields| fields.is_empty()).map(|_| text)
         })
     }
@@ -278,10 +271,13 @@ fn inventory_list(body: &Value) -> Option<&[Value]> {
     list.iter().all(is_store).then_some(list)
 }
 
-/// Returns the uuids of a list of stores, or `None` if one of them is no uuid.
-fn listed_uuids(body: &Value) -> Option<Vec<StoreUuid>> {
-    let uuid = |store: &Value| store.get("uuid")?.as_str()?.parse().ok();
-    inventory_list(body)?.iter().map(uuid).collect()
+/// Returns the stores of a list, or `None` if one of them has no uuid or no name.
+fn listed_stores(body: &Value) -> Option<Vec<ListedStore>> {
+    let listed = |store: &Value| {
+        let (uuid, name) = (store.get("uuid")?.as_str()?, store.get("name")?.as_str()?);
+        Some(ListedStore { uuid: uuid.parse().ok()?, name: name.to_owned() })
+    };
+    inventory_list(body)?.iter().map(listed).collect()
 }
 
 /// Prompts for a confirmation on stderr and reads it from stdin. Returns true only for `y`, `Y` or

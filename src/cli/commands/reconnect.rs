@@ -1,0 +1,116 @@
+//! `reconnect`: one store, or all of them, several at a time.
+
+use std::sync::Arc;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::request_body;
+use super::{CommandError, CommandRunner, inventory};
+use crate::cli::args::ReconnectArgs;
+use crate::cli::client::{ClientError, DaemonResponse};
+use crate::cli::output;
+use crate::cli::store_reference::ListedStore;
+use crate::common::{mask_hidden, print_json, print_text, report_line, report_text};
+
+/// The maximum number of concurrent reconnects of `--all`. The daemon has limits of its own.
+const MAX_CONCURRENT_RECONNECTS: usize = 8;
+
+impl CommandRunner {
+    /// Reconnects one store or all stores. Returns true if every reconnect succeeded.
+    pub(super) async fn reconnect_stores(
+        &self,
+        args: &ReconnectArgs,
+    ) -> Result<bool, CommandError> {
+        let params = if args.force { json!({ "force": true }) } else { json!({}) };
+        let body = request_body::with_tags("reconnectImageStoreBackupStorage", params, &args.tags);
+        let Some(store) = &args.store else { return self.reconnect_all(Arc::new(body)).await };
+        let Some(store) = self.resolve_store(store).await? else { return Ok(false) };
+        let path = format!("{}/{store}/actions", self.stores_path);
+        let reply = self.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
+        self.show_inventory(&reply)
+    }
+
+    /// Reconnects every store. A store whose request fails does not keep the others from being
+    /// reconnected.
+    async fn reconnect_all(&self, body: Arc<Value>) -> Result<bool, CommandError> {
+        let Some(stores) = self.fetch_stores().await? else { return Ok(false) };
+        let (count, mut failed) = (stores.len(), 0_usize);
+        let mut waiting = stores.into_iter();
+        let mut running = JoinSet::new();
+        let daemon = Arc::new(self.daemon.clone());
+        loop {
+            while running.len() < MAX_CONCURRENT_RECONNECTS
+                && let Some(store) = waiting.next()
+            {
+                let (daemon, body) = (Arc::clone(&daemon), Arc::clone(&body));
+                let path = format!("{}/{}/actions", self.stores_path, store.uuid);
+                running.spawn(async move {
+                    (store, daemon.change_store(Method::PUT, &path, Some(&body)).await)
+                });
+            }
+            match running.join_next().await {
+                Some(Ok((store, reply))) => {
+                    let succeeded = self.show_reconnected(&store, reply)?;
+                    failed = failed.saturating_add(usize::from(!succeeded));
+                }
+                Some(Err(panic)) => return Err(CommandError::Client(panic.to_string())),
+                None => break,
+            }
+        }
+        if failed > 0 {
+            report_line(format_args!("{failed} of {count} stores are not connected"));
+        }
+        Ok(failed == 0)
+    }
+
+    /// Shows the result of one of several stores, with the store that it belongs to. Returns true
+    /// if the store is connected.
+    fn show_reconnected(
+        &self,
+        store: &ListedStore,
+        reply: Result<DaemonResponse, ClientError>,
+    ) -> Result<bool, CommandError> {
+        let reply = match reply {
+            Ok(reply) if !reply.status.is_success() || inventory(&reply.body).is_some() => reply,
+            Ok(_) => {
+                let error = self.daemon.unexpected_response("reconnect");
+                return Ok(report_store_error(store, &error));
+            }
+            Err(error) => return Ok(report_store_error(store, &error)),
+        };
+        let succeeded = reply.status.is_success();
+        if self.as_json {
+            print_json(&named_response(store, reply.body))?;
+        } else if succeeded {
+            let found = inventory(&reply.body).map(output::format_reconnected);
+            print_text(&found.unwrap_or_default())?;
+        } else {
+            report_text(&format!(
+                "{}\n{}",
+                store_title(store),
+                output::format_failure(&reply.body)
+            ));
+        }
+        Ok(succeeded)
+    }
+}
+
+fn report_store_error(store: &ListedStore, error: &ClientError) -> bool {
+    report_line(format_args!("{}\n{error}", store_title(store)));
+    false
+}
+
+fn store_title(store: &ListedStore) -> String {
+    format!("{}  {}", store.uuid, mask_hidden(&store.name))
+}
+
+/// Returns the response of one of several stores, with the uuid and the name of the store.
+fn named_response(store: &ListedStore, response: Value) -> Value {
+    let mut named = json!({ "uuid": store.uuid.to_string(), "name": store.name });
+    if let (Some(named), Value::Object(fields)) = (named.as_object_mut(), response) {
+        named.extend(fields);
+    }
+    named
+}
