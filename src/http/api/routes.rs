@@ -124,7 +124,7 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
     let session_validity = format!("{session}/valid");
     let job = format!("{JOBS_PATH}/{{uuid}}");
     let call = |command| format!("/{command}");
-    let legacy = |suffix| format!("{LEGACY_API_PATH}{suffix}");
+    let legacy_path = |suffix| format!("{LEGACY_API_PATH}{suffix}");
     let mut routes = vec![
         Route::new(Get, Root, LIVENESS_PATH, health::get_liveness),
         Route::new(Get, Root, READINESS_PATH, health::get_readiness::<S>),
@@ -147,9 +147,9 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
         Route::new(Get, Base, &session_validity, accounts::validate_session::<S>),
         Route::new(Delete, Base, session, accounts::log_out::<S>),
         Route::new(Put, Base, "/v1/management-nodes/actions", version::get_version),
-        Route::for_any_method(Root, &legacy(""), legacy::fail_message),
-        Route::for_any_method(Root, &legacy("/"), legacy::fail_message),
-        Route::for_any_method(Root, &legacy("/{*rest}"), legacy::fail_message),
+        Route::for_any_method(Root, &legacy_path(""), legacy::fail_message),
+        Route::for_any_method(Root, &legacy_path("/"), legacy::fail_message),
+        Route::for_any_method(Root, &legacy_path("/{*rest}"), legacy::fail_message),
         Route::new(Get, Prefix, "/stores", store_health::get_store_summary::<S>),
         Route::new(Get, Prefix, "/stores/{uuid}/health", store_health::get_store_health::<S>),
         Route::new(Post, AgentCall, &call(ECHO_COMMAND), agent_protocol::handle_echo),
