@@ -147,6 +147,11 @@ fn file_type(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
 }
 
-fn location_fault(key: &str, path: &Path, problem: String, allowed: &str) -> SettingFault {
+pub(super) fn location_fault(
+    key: &str,
+    path: &Path,
+    problem: String,
+    allowed: &str,
+) -> SettingFault {
     SettingFault { allowed: Some(allowed.to_owned()), ..SettingFault::in_file(key, path, problem) }
 }

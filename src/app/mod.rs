@@ -12,6 +12,7 @@ mod access_key;
 mod account;
 mod cert_reload;
 mod daemon;
+mod daemon_access;
 mod init;
 mod location_check;
 mod process;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::daemon_access::inspect_daemon_access;
 use super::location_check::{STATE_DIR, inspect_locations};
 use super::process::ExitStatus;
 use crate::common::{
@@ -179,6 +180,10 @@ fn validate_settings(
         list.retain(|fault| fault.key != STATE_DIR);
         list.splice(0..0, of_locations);
     }
+    let source = settings_file(config, environment_variables());
+    let access = inspect_daemon_access(&settings, &source);
+    faults.extend(access.faults);
+    warnings.extend(access.warnings);
     match faults.is_empty() {
         true => Ok((settings, warnings)),
         false => Err(SettingsError::new(origins.annotate(faults))),

@@ -35,17 +35,14 @@ pub fn is_required_at_start(key: &str) -> bool {
 }
 
 impl Settings {
-    /// Checks the files that the settings name, and the settings file itself. The call blocks on
-    /// those files.
-    pub fn inspect_files(&self, settings_file: Option<&Path>) -> FileReport {
+    /// Returns the files that the settings name: the key of each, its path and its purpose.
+    pub fn named_files(&self) -> impl Iterator<Item = (&'static str, &Path, FilePurpose)> {
         use FilePurpose::{Access, Public, Secret};
-        let policy = FilePolicy::of_daemon(&self.state);
-        let mut report = FileReport::default();
         let tls = self.server.tls.as_ref();
         let callback = &self.callback;
         let client_ca = tls.and_then(|tls| tls.client_ca.as_deref());
         let clients = tls.and_then(|tls| tls.clients_file.as_deref());
-        for (key, path, purpose) in [
+        [
             ("server.tls.cert", tls.map(|tls| &*tls.cert), Public),
             ("server.tls.key", tls.map(|tls| &*tls.key), Secret),
             ("server.tls.client_ca", client_ca, Access),
@@ -58,10 +55,19 @@ impl Settings {
             ("callback.ca_file", callback.ca_file.as_deref(), Public),
             ("callback.client_cert", callback.client_cert.as_deref(), Public),
             ("callback.client_key", callback.client_key.as_deref(), Secret),
-        ] {
-            if let Some(path) = path {
-                report.add_file(key, path, purpose, &policy);
-            }
+        ]
+        .into_iter()
+        .filter_map(|(key, path, purpose)| Some((key, path?, purpose)))
+    }
+
+    /// Checks the files that the settings name, and the settings file itself. The call blocks on
+    /// those files.
+    pub fn inspect_files(&self, settings_file: Option<&Path>) -> FileReport {
+        use FilePurpose::{Public, Secret};
+        let policy = FilePolicy::of_daemon(&self.state);
+        let mut report = FileReport::default();
+        for (key, path, purpose) in self.named_files() {
+            report.add_file(key, path, purpose, &policy);
         }
         let own_key = self.state.dir.join(DEFAULT_MASTER_KEY);
         if self.state.master_key_file.as_ref() == Some(&own_key) {

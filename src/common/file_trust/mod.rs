@@ -1,12 +1,14 @@
 //! The decision whether the daemon may use a file: its owner, its mode, its type and the folders on
-//! the way to it.
+//! the way to it. Also the decision whether a user can use it.
 //!
 //! # Guarantees
 //! - Every file that decides about access or contains a secret is checked by this module alone.
 //! - The decision is about an open descriptor. A name that changes meanwhile has no effect.
 
+mod access;
 mod open;
 
+pub use access::{DeniedAccess, FileAccess, FileUser, ModeDenial, UserClass, find_denied_access};
 pub use open::{OpenedFile, inspect_folder, open_file, open_folder};
 
 use std::path::PathBuf;

@@ -47,7 +47,7 @@ pub fn open_file(
     let status = match found {
         // The kernel resolves a link of /proc to an open file by itself.
         Found::OpenLink => None,
-        Found::Entry(status) => {
+        Found::Entry(status, _) => {
             flags |= OFlag::O_NOFOLLOW;
             Some(status)
         }
@@ -96,44 +96,67 @@ pub fn inspect_folder(path: &Path, trusted: TrustedOwner) -> io::Result<Option<F
 }
 
 /// The last component of a path, after all links.
-struct PathEnd {
+pub(super) struct PathEnd {
     /// The folder that holds the entry.
     parent: OwnedFd,
     /// Name of the entry.
     name: OsString,
-    found: Found,
+    pub(super) found: Found,
     folder_risk: Option<FileRisk>,
+    /// Path of the entry, without links.
+    pub(super) shown: PathBuf,
 }
 
 /// The entry at the end of a path.
-#[derive(Clone, Copy)]
-enum Found {
+pub(super) enum Found {
     /// A file of the folder.
-    Entry(FileStatus),
+    Entry(FileStatus, OwnedFd),
     /// A link of /proc to an open file, which has no path.
     OpenLink,
 }
 
-/// Resolves a path as `path_resolution(7)` describes it, and checks each folder on the way.
+/// A folder on the way of a path, in which an entry is looked up.
+pub(super) struct FolderOnWay<'a> {
+    pub(super) folder: &'a OwnedFd,
+    pub(super) shown: &'a Path,
+    pub(super) status: FileStatus,
+}
+
+/// Resolves a path, and checks each folder on the way.
 fn resolve(path: &Path, trusted: TrustedOwner) -> io::Result<PathEnd> {
+    let mut risk = None;
+    let mut end = walk_path(path, |FolderOnWay { shown, status, .. }, entry| {
+        if risk.is_none() {
+            let found = folder_risk(&status, entry.user, trusted);
+            risk = found.map(|risk| FileRisk::Folder { path: shown.into(), risk: Box::new(risk) });
+        }
+    })?;
+    end.folder_risk = risk;
+    Ok(end)
+}
+
+/// Resolves a path as `path_resolution(7)` describes it. Calls `visit` with each folder on the way
+/// and with the entry that is looked up in it.
+pub(super) fn walk_path(
+    path: &Path,
+    mut visit: impl FnMut(FolderOnWay<'_>, &FileStatus),
+) -> io::Result<PathEnd> {
     let mut rest: VecDeque<OsString> = components(path);
     let (mut folder, mut shown) = start_of(path)?;
-    let (mut links, mut risk) = (0, None);
+    let mut links = 0;
     loop {
         // The path of a root folder has no components.
         let name = rest.pop_front().unwrap_or_else(|| OsString::from("."));
         let is_last = rest.is_empty();
         let entry = open_entry(&folder, &name, !is_last)?;
         let status = FileStatus::from(&fstat(&entry)?);
-        if risk.is_none() {
-            let found = folder_risk(&FileStatus::from(&fstat(&folder)?), status.user, trusted);
-            risk = found.map(|risk| FileRisk::Folder { path: shown.clone(), risk: Box::new(risk) });
-        }
+        let folder_status = FileStatus::from(&fstat(&folder)?);
+        visit(FolderOnWay { folder: &folder, shown: &shown, status: folder_status }, &status);
         match status.file_type {
             FileType::Link => {
                 if is_last && fstatfs(&folder)?.filesystem_type() == PROC_SUPER_MAGIC {
                     let found = Found::OpenLink;
-                    return Ok(PathEnd { parent: folder, name, found, folder_risk: risk });
+                    return Ok(PathEnd { parent: folder, name, found, folder_risk: None, shown });
                 }
                 links += 1;
                 if links > MAX_LINKS {
@@ -148,8 +171,9 @@ fn resolve(path: &Path, trusted: TrustedOwner) -> io::Result<PathEnd> {
                 }
             }
             _ if is_last => {
-                let found = Found::Entry(status);
-                return Ok(PathEnd { parent: folder, name, found, folder_risk: risk });
+                let found = Found::Entry(status, entry);
+                shown.push(&name);
+                return Ok(PathEnd { parent: folder, name, found, folder_risk: None, shown });
             }
             FileType::Folder => {
                 shown.push(&name);

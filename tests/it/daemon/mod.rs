@@ -12,6 +12,7 @@ mod conditions;
 mod config_check;
 mod core_dumps;
 mod crashes;
+mod daemon_user;
 mod dates;
 mod deadlines;
 mod described_examples;

@@ -95,14 +95,19 @@ impl Agent {
 
     /// Runs the daemon as nobody from now on, with a copy of the program that nobody can reach and
     /// a state directory that nobody owns. Commands still run as root.
-    pub(crate) fn running_as_nobody(mut self) -> Self {
+    pub(crate) fn running_as_nobody(self) -> Self {
+        self.running_as(NOBODY, NOBODY)
+    }
+
+    /// Runs the daemon as another user from now on, as [`Agent::running_as_nobody`] does.
+    pub(crate) fn running_as(mut self, user: u32, group: u32) -> Self {
         let program = self.path("agent");
         fs::copy(PROGRAM, &program).unwrap();
         fs::create_dir(self.path("state")).unwrap();
-        chown(self.path("state"), Some(NOBODY), Some(NOBODY)).unwrap();
+        chown(self.path("state"), Some(user), Some(group)).unwrap();
         set_mode(self.dir.path(), 0o755);
-        let_group_read(&self.path("tokens"), NOBODY);
-        let who = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+        let_group_read(&self.path("tokens"), group);
+        let who = [format!("--reuid={user}"), format!("--regid={group}")];
         self.serve = vec!["/usr/bin/setpriv".to_owned()];
         self.serve.extend(who);
         self.serve.extend(["--clear-groups".to_owned(), program.display().to_string()]);
@@ -197,6 +202,11 @@ impl Agent {
     /// Runs `serve` to its end, for starts that fail.
     pub(crate) fn run_serve_to_end(&self) -> Output {
         self.run_to_end(&self.serve, &["serve"], "")
+    }
+
+    /// Runs a command as the user of the daemon.
+    pub(crate) fn run_as_daemon(&self, args: &[&str]) -> Output {
+        self.run_to_end(&self.serve, args, "")
     }
 
     pub(crate) fn pid(&self) -> u32 {

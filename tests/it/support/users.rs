@@ -44,6 +44,12 @@ impl User {
         self.take_password(password);
     }
 
+    /// Makes the user a member of a group.
+    pub(crate) fn join_group(&self, group: &str) {
+        let _lock = lock_password_file();
+        run("usermod", &["-aG", group, &self.name]);
+    }
+
     fn take_password(&self, password: &str) {
         run_with_input("chpasswd", &format!("{}:{password}\n", self.name));
     }
