@@ -101,7 +101,7 @@ pub(super) fn is_another_disk(place: &MountLocation, now: &MountState) -> bool {
 /// Returns the fault for a disk that is not mounted where it was at the last successful probe.
 pub(super) fn not_mounted_fault(place: &MountLocation, now: &MountState) -> Fault {
     let details = format!(
-        "the directory was on {} ({}) mounted at {}; now it is on {} ({}) mounted at {}",
+        "the directory was on {} ({}) mounted at {}; now its path lies on {} ({}) mounted at {}",
         place.device, place.fs_type, place.mount_point, now.device, now.fs_type, now.mount_point
     );
     with_mount_details(Fault::new(Reason::NotMounted, details), now)
@@ -125,13 +125,9 @@ pub(super) fn explain_missing_directory(fault: Fault, expectation: &ProbeExpecta
     }
     // Without `/proc` the fault stays as it is.
     let mounts = mountinfo::read_mounts().unwrap_or_default();
-    // The last mount covers the others.
-    let at_mount_point = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
     let root_disk = RootDisk::from_mounts(&mounts, None);
-    match at_mount_point
-        .or_else(|| mountinfo::root_device(&mounts))
-        .map(|mount| MountState::from_mount(mount, &root_disk))
-    {
+    let covering = mountinfo::covering_mount(&mounts, &place.mount_point);
+    match covering.map(|mount| MountState::from_mount(mount, &root_disk)) {
         Some(now) if now.mount_point != place.mount_point || is_another_disk(place, &now) => {
             not_mounted_fault(place, &now)
         }

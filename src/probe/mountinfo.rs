@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
+use std::path::Path;
+
 use crate::model::MountedPart;
 
 /// Returns all mounts that are visible to this process. The kernel escapes blanks, and it leaves
@@ -59,6 +61,13 @@ pub(super) fn parse_mountinfo(text: &str) -> Vec<MountEntry> {
 /// Returns the mount on `/`. It is the last one in the table, which covers the others.
 pub(super) fn root_device(mounts: &[MountEntry]) -> Option<&MountEntry> {
     mounts.iter().rev().find(|mount| mount.mount_point == "/")
+}
+
+/// Returns the mount that holds the path: the one with the longest mount point. Among equal ones it
+/// is the last in the table, which covers the others.
+pub(super) fn covering_mount<'a>(mounts: &'a [MountEntry], path: &str) -> Option<&'a MountEntry> {
+    let holding = mounts.iter().filter(|mount| Path::new(path).starts_with(&mount.mount_point));
+    holding.max_by_key(|mount| mount.mount_point.len())
 }
 
 fn parse_line(text: &str) -> Option<MountEntry> {
@@ -142,6 +151,20 @@ nonsense
     fn the_last_mount_on_the_root_counts() {
         let text = "1 0 0:1 / / rw - rootfs none rw\n2 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
         assert_eq!(root_device(&parse_mountinfo(text)).unwrap().id, 2);
+    }
+
+    #[test]
+    fn the_longest_and_last_mount_point_holds_a_path() {
+        let mounts = parse_mountinfo(
+            "1 1 8:1 / / rw - ext4 a rw\n2 1 8:2 / /srv rw - xfs b rw\n\
+             3 2 8:3 / /srv/disk rw - xfs c rw\n4 2 8:4 / /srv rw - xfs d rw\n",
+        );
+        for (path, id) in
+            [("/srv/disk", 3), ("/srv/disk/x", 3), ("/srv/diskette", 4), ("/srv", 4), ("/var", 1)]
+        {
+            assert_eq!(covering_mount(&mounts, path).unwrap().id, id, "{path}");
+        }
+        assert!(covering_mount(&[], "/").is_none());
     }
 
     #[test]

@@ -38,6 +38,13 @@ pub(super) fn to_fault(error: &WorkerError, mount: Option<&MountState>) -> Fault
             Fault::new(Reason::PathUnusable, format!("{path}: its real path is not UTF-8"))
                 .with_remedy("rename the directory or the symbolic link so that its path is UTF-8")
         }
+        ErrorKind::MountChanged => {
+            let details = format!("{path} led to another mount after each look at the directory");
+            Fault::new(Reason::NotMounted, details).with_remedy(
+                "find what mounts and unmounts the disk of this directory again and again, for \
+                 example in the system log; the store recovers when the disk stays mounted",
+            )
+        }
         ErrorKind::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}"))
             .with_remedy(
                 "check that /proc is mounted where the daemon runs; if the filesystem was just \

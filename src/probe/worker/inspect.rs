@@ -27,17 +27,49 @@ use crate::probe::space::QuotaFigure;
 
 /// Flags that open a folder only to measure it. The folder needs no permission to be read.
 const OPEN_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+/// Maximum number of observations of a directory whose mount changes meanwhile. An operator changes
+/// a mount once, and one more change is a coincidence.
+const MAX_OBSERVATIONS: usize = 3;
 
 impl ProbeWorker {
+    /// Observes the directory and keeps its handle. An unmount with `umount -l` does not close the
+    /// handle. The handle then shows a disk that the path no longer leads to, and the kernel gives
+    /// its path without the mount point. An observation during such a change is repeated.
     pub(super) fn observe_directory(
         &mut self,
         roots: &[String],
     ) -> Result<DirectoryObservation, WorkerError> {
-        report_operation(WorkerOperation::Open);
-        let opened = open(self.path.as_str(), OPEN_DIRECTORY | OFlag::O_NONBLOCK, Mode::empty());
-        let dir = opened.map_err(|errno| self.errno_error(WorkerOperation::Open, "", errno))?;
+        for _ in 0..MAX_OBSERVATIONS {
+            report_operation(WorkerOperation::Open);
+            let flags = OPEN_DIRECTORY | OFlag::O_NONBLOCK;
+            let opened = open(self.path.as_str(), flags, Mode::empty());
+            let dir = opened.map_err(|errno| self.errno_error(WorkerOperation::Open, "", errno))?;
+            let observed = self.observe_opened(&dir, roots);
+            report_operation(WorkerOperation::Open);
+            match (observed, self.is_still_mounted(&dir)) {
+                (_, Ok(false)) => {}
+                (Ok(observation), Ok(true)) => {
+                    self.dir = Some(dir);
+                    return Ok(observation);
+                }
+                (Err(error), Ok(true)) => return Err(error),
+                // The error of the directory itself names the operation that it disturbs.
+                (Err(error), Err(reopened)) if error.is_errno() && !reopened.is_missing() => {
+                    return Err(error);
+                }
+                (_, Err(reopened)) => return Err(reopened),
+            }
+        }
+        Err(self.worker_error(WorkerOperation::Open, "", ErrorKind::MountChanged))
+    }
+
+    fn observe_opened(
+        &self,
+        dir: &OwnedFd,
+        roots: &[String],
+    ) -> Result<DirectoryObservation, WorkerError> {
         report_operation(WorkerOperation::Resolve);
-        let target = self.resolve_target(&dir)?;
+        let target = self.resolve_target(dir)?;
         if !roots.iter().any(|root| Path::new(&target).starts_with(root)) {
             return Err(self.worker_error(
                 WorkerOperation::Resolve,
@@ -45,17 +77,38 @@ impl ProbeWorker {
                 ErrorKind::OutsideRoots { target },
             ));
         }
-        let (mount, widest) = self.observe_mount(&dir, Path::new(&target))?;
+        let (mount, widest) = self.observe_mount(dir, Path::new(&target))?;
         report_operation(WorkerOperation::Statfs);
         let statfs =
-            measure(&dir).map_err(|errno| self.errno_error(WorkerOperation::Statfs, "", errno))?;
-        let quota = observe_quota(&dir, Path::new(&target), &statfs, &widest);
+            measure(dir).map_err(|errno| self.errno_error(WorkerOperation::Statfs, "", errno))?;
+        let quota = observe_quota(dir, Path::new(&target), &statfs, &widest);
         report_operation(WorkerOperation::Marker);
-        let (folder, marker) = self.observe_marker(&dir)?;
+        let (folder, marker) = self.observe_marker(dir)?;
         report_operation(WorkerOperation::Contents);
-        let registry = self.exists(&dir, "registry")? || self.exists(&dir, "export")?;
-        self.dir = Some(dir);
+        let registry = self.exists(dir, "registry")? || self.exists(dir, "export")?;
         Ok(DirectoryObservation { target, mount, statfs, quota, folder, marker, registry })
+    }
+
+    /// Returns true if the path still leads to the mount of the opened directory. While a handle on
+    /// a mount is open, the kernel gives the id of that mount to no other one.
+    fn is_still_mounted(&self, dir: &OwnedFd) -> Result<bool, WorkerError> {
+        let errno_error = |errno| self.errno_error(WorkerOperation::Open, "", errno);
+        let now = open(self.path.as_str(), OPEN_PATH, Mode::empty()).map_err(errno_error)?;
+        let (device, device_now) =
+            (fstat(dir).map_err(errno_error)?, fstat(&now).map_err(errno_error)?);
+        Ok(self.mount_id(dir)? == self.mount_id(&now)? && device.st_dev == device_now.st_dev)
+    }
+
+    fn mount_id(&self, handle: &OwnedFd) -> Result<Option<u64>, WorkerError> {
+        read_mount_id(handle).map_err(|error| {
+            let path = format!("/proc/self/fdinfo/{}", handle.as_raw_fd());
+            self.proc_error(&path, &error)
+        })
+    }
+
+    fn proc_error(&self, path: &str, error: &io::Error) -> WorkerError {
+        let why = ErrorKind::Unexpected(format!("{path}: {error}"));
+        self.worker_error(WorkerOperation::Resolve, "", why)
     }
 
     fn resolve_target(&self, dir: &OwnedFd) -> Result<String, WorkerError> {
@@ -74,14 +127,9 @@ impl ProbeWorker {
         dir: &OwnedFd,
         target: &Path,
     ) -> Result<(MountState, MountPair), WorkerError> {
-        let proc_error = |path: &str, error: io::Error| {
-            let why = ErrorKind::Unexpected(format!("{path}: {error}"));
-            self.worker_error(WorkerOperation::Resolve, "", why)
-        };
-        let path = format!("/proc/self/fdinfo/{}", dir.as_raw_fd());
-        let id = read_mount_id(dir).map_err(|error| proc_error(&path, error))?;
-        let mounts =
-            mountinfo::read_mounts().map_err(|error| proc_error("/proc/self/mountinfo", error))?;
+        let id = self.mount_id(dir)?;
+        let mounts = mountinfo::read_mounts()
+            .map_err(|error| self.proc_error("/proc/self/mountinfo", &error))?;
         let device_of_root = stat("/").ok().map(|root| device_text(&root));
         let mount = match mounts.iter().find(|mount| Some(mount.id) == id) {
             Some(mount) => mount.clone(),

@@ -1,6 +1,7 @@
 //! Protocol between daemon and worker: one JSON object per line. Both ends are the same program, so
 //! the messages have no versions.
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::common::string_enum;
@@ -222,6 +223,18 @@ pub(crate) struct WorkerError {
     pub(crate) access: Option<Box<AccessModes>>,
 }
 
+impl WorkerError {
+    /// Returns true if the system reported the error.
+    pub(super) fn is_errno(&self) -> bool {
+        matches!(self.why, ErrorKind::Errno(_))
+    }
+
+    /// Returns true if the path does not exist.
+    pub(super) fn is_missing(&self) -> bool {
+        self.why == ErrorKind::Errno(Errno::ENOENT as i32)
+    }
+}
+
 /// Owner and modes of the object that denied access.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AccessModes {
@@ -286,5 +299,7 @@ pub(crate) enum ErrorKind {
     },
     /// The target of the opened directory is not UTF-8.
     NotUtf8,
+    /// The path led to another mount after each observation of the directory.
+    MountChanged,
     Unexpected(String),
 }

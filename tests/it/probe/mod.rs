@@ -7,6 +7,7 @@ mod fuse;
 mod hazards;
 mod quota;
 mod shapes;
+mod unmounts;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
