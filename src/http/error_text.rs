@@ -233,8 +233,8 @@ impl ApiError {
                 "SYS.1007",
                 format!(
                     "{UPDATE_PATH}: expected the key password, privateKey or both: the stored \
-                     secrets were given for another hostname and port, and no pinned host key \
-                     identifies this server"
+                     secrets were given for another hostname and port, and the host-key policy has \
+                     no pinned key that identifies this server"
                 ),
                 "send the password or the private key for this server, and all of them if the \
                  login needs both",

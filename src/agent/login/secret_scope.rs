@@ -22,6 +22,6 @@ pub(crate) fn check_secret_scope(store: &Store, policy: HostKeyPolicy) -> Result
 }
 
 /// Returns true if a login of this definition succeeds only with the pinned key.
-pub(crate) fn expects_pinned_key(store: &Store, policy: HostKeyPolicy) -> bool {
+fn expects_pinned_key(store: &Store, policy: HostKeyPolicy) -> bool {
     policy != HostKeyPolicy::AcceptAny && store.pinned_key.is_some()
 }

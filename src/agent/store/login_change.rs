@@ -3,10 +3,10 @@
 //!
 //! # Guarantees
 //! - An update to another hostname or port sends the stored secrets only to a server that shows the
-//!   pinned key.
+//!   pinned key, or to the hostname and port that they were given for.
 //! - Only an admin decides which key an unknown server must have.
 
-use crate::agent::login::secret_scope::{check_secret_scope, expects_pinned_key};
+use crate::agent::login::secret_scope::check_secret_scope;
 use crate::common::Timestamp;
 use crate::model::{SshAddress, SshCredentials, Store, StoreUpdate};
 use crate::settings::HostKeyPolicy;
@@ -97,9 +97,6 @@ pub(crate) fn decide_update(
     let secrets = match &update.credentials {
         Some(credentials) => UpdateSecrets::Given(credentials.clone()),
         None if !update.changes_login() => UpdateSecrets::Stored,
-        None if moves && !expects_pinned_key(&after, policy) => {
-            return Err(UpdateRefusal::SecretsRequired);
-        }
         None => match check_secret_scope(&after, policy) {
             Ok(()) => UpdateSecrets::Stored,
             Err(_) => return Err(UpdateRefusal::SecretsRequired),
@@ -228,6 +225,23 @@ mod tests {
     }
 
     #[test]
+    fn a_store_returns_with_its_secrets_to_the_server_that_they_were_given_for() {
+        let back = StoreUpdate { hostname: Some("one".parse().unwrap()), ..nothing() };
+        let given = StoreUpdate { credentials: secrets(), ..nothing() };
+        for policy in POLICIES {
+            for pinned in [Some("k"), None] {
+                let away = Store { address: address("two"), ..store(pinned) };
+                let found = decided(policy, &away, &back);
+                assert_eq!(found, Ok((pinned.map(str::to_owned), true)), "{policy:?}");
+                // Secrets that replaced the first ones were given for the second server.
+                let replaced = decide_update(policy, &away, &given, Timestamp(9)).unwrap().after;
+                let found = decided(AcceptAny, &replaced, &back);
+                assert_eq!(found, Err(UpdateRefusal::SecretsRequired), "{policy:?}");
+            }
+        }
+    }
+
+    #[test]
     fn only_an_admin_decides_which_key_is_accepted() {
         let fingerprint =
             |update| StoreUpdate { given_fingerprints: vec!["SHA256:rogue".to_owned()], ..update };
@@ -287,6 +301,9 @@ mod tests {
         /// The keys that the owner of the secrets trusts: those shown at the address that they were
         /// given for, and those that an admin named.
         trusted: BTreeSet<String>,
+        /// True if the last update moved the store with its stored secrets, under the policy that
+        /// accepts any key.
+        returned: bool,
     }
 
     impl ModelState {
@@ -336,7 +353,11 @@ mod tests {
 
         fn update(&mut self, update: &StoreUpdate) {
             let decided = decide_update(self.policy, &self.store, update, Timestamp(1));
-            let Ok(LoginChange { after, secrets, .. }) = decided else { return };
+            let hostname = update.hostname.as_ref().unwrap_or(&self.store.address.hostname);
+            if decided.as_ref().err() == Some(&UpdateRefusal::SecretsRequired) {
+                assert_ne!(*hostname, self.given_for.hostname, "{self:?} {update:?}");
+            }
+            let Ok(LoginChange { after, secrets, moves }) = decided else { return };
             let mut next = self.clone();
             let stored = matches!(secrets, UpdateSecrets::Stored);
             if !stored {
@@ -347,6 +368,7 @@ mod tests {
                 return;
             }
             *self = next;
+            self.returned = stored && moves && self.policy == AcceptAny;
             self.store = after;
             self.pin_first_key();
         }
@@ -400,6 +422,7 @@ mod tests {
                     store: Store { given_fingerprints, ..store(None) },
                     given_for: address("one"),
                     trusted: BTreeSet::new(),
+                    returned: false,
                 };
                 let definition = added.store.clone();
                 if added.log_in(&definition, false) {
@@ -410,12 +433,16 @@ mod tests {
         }
         let updates = every_update();
         let mut seen = HashSet::new();
-        let mut moved_with_key = false;
+        let (mut moved_with_key, mut returned) = (false, false);
         while let Some(state) = queue.pop_front() {
             if !seen.insert(format!("{state:?}")) {
                 continue;
             }
             moved_with_key |= state.store.address != state.given_for;
+            if state.returned {
+                assert_eq!(state.store.address, state.given_for, "{state:?}");
+                returned = true;
+            }
             let next = |change: &dyn Fn(&mut ModelState)| {
                 let mut next = state.clone();
                 change(&mut next);
@@ -426,6 +453,6 @@ mod tests {
             queue.push_back(next(&ModelState::accept_key));
             queue.extend(updates.iter().map(|update| next(&|state| state.update(update))));
         }
-        assert!(moved_with_key && seen.len() > 100, "{} states", seen.len());
+        assert!(moved_with_key && returned && seen.len() > 100, "{} states", seen.len());
     }
 }
