@@ -1,6 +1,7 @@
 //! Identity marker `.imagestore-agent/identity.json`: names the store and node of a directory.
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use crate::common::Timestamp;
 use crate::model::{ImageDir, MarkerId, NodeId, StoreUuid};
@@ -38,22 +39,23 @@ impl IdentityMarker {
     /// Parses the text of a marker.
     ///
     /// # Errors
-    /// The reason why the text is not a valid marker, as a readable message.
+    /// The reason why the text is not a valid marker, as a readable message. It has no text of the
+    /// marker, which any program may have written.
     pub(super) fn parse_marker(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         #[derive(Deserialize)]
         struct MarkerVersion {
             version: u32,
         }
-        let versioned: MarkerVersion =
-            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let invalid = |error| describe_json_error(&error, text.len());
+        let versioned: MarkerVersion = serde_json::from_str(text).map_err(invalid)?;
         if versioned.version != MARKER_VERSION {
             return Err(format!(
                 "version {} is not supported, only version {MARKER_VERSION}",
                 versioned.version
             ));
         }
-        let stored: StoredMarker = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let stored: StoredMarker = serde_json::from_str(text).map_err(invalid)?;
         let id = stored.id.parse().map_err(|error| format!("id: {error}"))?;
         let store = stored.store_uuid.map(|text| text.parse::<StoreUuid>()).transpose();
         let node = stored.node_id.map(|text| text.parse::<NodeId>()).transpose();
@@ -80,6 +82,21 @@ impl IdentityMarker {
         let mut text = serde_json::to_string(&stored).unwrap_or_default();
         text.push('\n');
         text
+    }
+}
+
+/// Describes an error of the parser by its place. Its own text may have a value of the marker.
+fn describe_json_error(error: &serde_json::Error, bytes: usize) -> String {
+    let (line, column) = (error.line(), error.column());
+    match error.classify() {
+        Category::Eof => format!("it ends before the JSON object is complete, after {bytes} bytes"),
+        Category::Syntax | Category::Io => {
+            format!("it is not valid JSON at line {line}, column {column} of its {bytes} bytes")
+        }
+        Category::Data => format!(
+            "at line {line}, column {column} it is not a marker: expected a JSON object with the \
+             number version and the texts id, created and, for a store, storeUuid and nodeId"
+        ),
     }
 }
 
@@ -125,15 +142,36 @@ mod tests {
     fn an_invalid_marker_is_rejected_with_a_reason() {
         let whole = marker(true).to_text(Timestamp(0));
         for (bad, expected) in [
-            (String::new(), "EOF"),
-            ("[]".to_owned(), "invalid length"),
+            (String::new(), "it ends before the JSON object is complete, after 0 bytes"),
+            ("[]".to_owned(), "expected a JSON object"),
+            ("{]".to_owned(), "not valid JSON at line 1, column 2 of its 2 bytes"),
             (whole.replace("\"version\":1", "\"version\":2"), "version 2"),
-            (whole.replace("\"version\":1", "\"version\":1,\"more\":1"), "more"),
+            (whole.replace("\"version\":1", "\"version\":1,\"more\":1"), "expected a JSON object"),
             (whole.replacen("00000000000000000000000000000001", "XYZ", 1), "id"),
             (whole.replace("\"nodeId\":\"00000000000000000000000000000003\",", ""), "only one"),
         ] {
             let why = IdentityMarker::parse_marker(&bad).unwrap_err();
             assert!(why.contains(expected), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn no_error_has_a_value_of_the_marker() {
+        let whole = marker(true).to_text(Timestamp(0));
+        let digits = "00000000000000000000000000000001";
+        for bad in [
+            "\"hunter2\"".to_owned(),
+            "hunter2".to_owned(),
+            "{\"version\":\"hunter2\"}".to_owned(),
+            "{\"version\":1,\"hunter2\":1}".to_owned(),
+            "{\"version\":1,\"id\":[\"hunter2\"]}".to_owned(),
+            "{\"version\":1,\"id\":\"hunter2".to_owned(),
+            whole.replacen(digits, "hunter2", 1),
+            whole.replacen("00000000000000000000000000000003", "hunter2", 1),
+        ] {
+            let why = IdentityMarker::parse_marker(&bad).unwrap_err();
+            assert!(!why.contains("hunter2"), "{bad}: {why}");
+            assert!(!why.contains("MarkerVersion") && why.len() < 200, "{bad}: {why}");
         }
     }
 
