@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::queue::HookQueueState;
-use super::table::StartedHook;
+use super::table::{HookId, StartedHook};
 use crate::common::{Random, crash_point, lock_unpoisoned};
 use crate::delivery::{HookStep, hook_retry_delay, next_hook_step};
 use crate::ledger::LedgerChange;
 use crate::management::{HookMessage, LossLog, UrlError};
-use crate::model::{JobId, OwedHook};
+use crate::model::OwedHook;
 
 /// Delay before a post is repeated that panicked, which is an internal error.
 const PANIC_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
@@ -25,13 +25,13 @@ const PANIC_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
 pub struct HookPosterTask {
     poster: HookPoster,
     posts: JoinSet<()>,
-    jobs: HashMap<Id, JobId>,
+    running: HashMap<Id, (HookId, AbortHandle)>,
 }
 
 impl HookPosterTask {
     pub(super) fn new(state: Arc<HookQueueState>, random: Arc<dyn Random>) -> Self {
         let poster = HookPoster { state, random, losses: Arc::default() };
-        Self { poster, posts: JoinSet::new(), jobs: HashMap::new() }
+        Self { poster, posts: JoinSet::new(), running: HashMap::new() }
     }
 
     /// Runs until `stop` is cancelled. Results that are not delivered by then are posted after the
@@ -57,10 +57,12 @@ impl HookPosterTask {
         }
     }
 
-    /// Starts the posts that are due and have a place. Returns the time at which the next one is
-    /// due.
+    /// Ends the posts of earlier jobs whose ids stand for other jobs by now, and starts the posts
+    /// that are due and have a place. Returns the time at which the next one is due.
     fn start_posts(&mut self) -> Option<Instant> {
         let (started, next_due) = self.poster.state.with_table(|table| {
+            let stale = self.running.values().filter(|(id, _)| !table.is_owed(*id));
+            stale.for_each(|(_, post)| post.abort());
             table.release(|job| self.poster.state.jobs.has_ended(job));
             let now = Instant::now();
             let started: Vec<_> = std::iter::from_fn(|| table.start_next(now)).collect();
@@ -68,7 +70,7 @@ impl HookPosterTask {
         });
         for hook in started {
             let post = self.posts.spawn(self.poster.clone().post_result(hook));
-            self.jobs.insert(post.id(), hook.job);
+            self.running.insert(post.id(), (hook.id, post));
         }
         next_due
     }
@@ -76,15 +78,16 @@ impl HookPosterTask {
     fn on_post_ended(&mut self, result: Result<(Id, ()), JoinError>) {
         let error = match result {
             Ok((task, ())) => {
-                self.jobs.remove(&task);
+                self.running.remove(&task);
                 return;
             }
             Err(error) => error,
         };
-        error!(%error, "web hook task panicked");
-        if let Some(job) = self.jobs.remove(&error.id()) {
+        let Some((id, _)) = self.running.remove(&error.id()) else { return };
+        if error.is_panic() {
+            error!(%error, "web hook task panicked");
             let due = Instant::now() + PANIC_RETRY_DELAY;
-            self.poster.state.with_table(|table| table.retry_at(job, due));
+            self.poster.state.with_table(|table| table.retry_at(id, due));
         }
     }
 }
@@ -98,12 +101,13 @@ struct HookPoster {
 
 impl HookPoster {
     /// Posts a result once, and records the next step.
-    async fn post_result(self, StartedHook { job, failures }: StartedHook) {
+    async fn post_result(self, StartedHook { id, failures }: StartedHook) {
+        let job = id.job;
         let owed = match self.state.ledger.owed_hook(job).await {
             Ok(Some(owed)) => owed,
             // The result has expired, or the job was dropped for a newer one.
             Ok(None) => {
-                self.state.with_table(|table| table.finish(job));
+                self.state.with_table(|table| table.finish(id));
                 if failures > 0 && self.logs_loss() {
                     warn!(failures, "web hook given up: the result is no longer kept");
                 }
@@ -115,12 +119,12 @@ impl HookPoster {
                 } else {
                     debug!(%error, "web hook not read, retried later");
                 }
-                return self.retry_after(job, self.backoff(failures));
+                return self.retry_after(id, self.backoff(failures));
             }
         };
         let OwedHook { hook, turn, result } = owed;
         let Some(result) = result else {
-            return self.retry_after(job, self.backoff(failures));
+            return self.retry_after(id, self.backoff(failures));
         };
         let destination = hook.destination.as_str();
         crash_point("hook.before");
@@ -144,13 +148,13 @@ impl HookPoster {
             HookStep::Delivered => {
                 debug!(destination, reply, "web hook delivered");
                 self.state.jobs.mark_given(job);
-                self.finish(job, turn).await;
+                self.finish(id, turn).await;
             }
             HookStep::GivenUp => {
                 if self.logs_loss() {
                     warn!(destination, reply, "web hook given up");
                 }
-                self.finish(job, turn).await;
+                self.finish(id, turn).await;
             }
             HookStep::RetryAfter(delay) => {
                 if failures == 0 && self.logs_loss() {
@@ -161,26 +165,28 @@ impl HookPoster {
                 } else {
                     debug!(destination, reply, ?delay, "web hook not delivered, retried later");
                 }
-                self.retry_after(job, delay);
+                self.retry_after(id, delay);
             }
         }
     }
 
     /// Removes a web hook, unless it is owed again. If that cannot be recorded, the next start
     /// posts the result again.
-    async fn finish(&self, job: JobId, turn: u32) {
-        if !self.state.with_table(|table| table.finish(job)) {
-            return;
-        }
-        let removal = LedgerChange::new().remove_hook(job, turn);
-        if let Err(error) = self.state.ledger.commit(removal).await {
+    async fn finish(&self, id: HookId, turn: u32) {
+        let finished = self.state.with_table(|table| {
+            let removal = LedgerChange::new().remove_hook(id.job, turn);
+            // Queued under the lock, so that it precedes the record of a later job with this id.
+            table.finish(id).then(|| self.state.ledger.queue_commit(removal))
+        });
+        let Some(removing) = finished else { return };
+        if let Err(error) = removing.await {
             debug!(%error, "finished web hook not removed");
         }
     }
 
-    fn retry_after(&self, job: JobId, delay: Duration) {
+    fn retry_after(&self, id: HookId, delay: Duration) {
         let due = Instant::now() + delay;
-        self.state.with_table(|table| table.retry_at(job, due));
+        self.state.with_table(|table| table.retry_at(id, due));
     }
 
     fn backoff(&self, failures: u32) -> Duration {

@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::poster::HookPosterTask;
-use super::table::{HookRoute, HookTable};
+use super::table::{HookId, HookRoute, HookTable};
 use crate::common::{Random, lock_unpoisoned};
 use crate::jobs::JobRegistry;
 use crate::ledger::{CommitError, Ledger, LedgerChange};
 use crate::management::{HookClient, UrlError};
-use crate::model::{JobDigest, JobHook, JobId, StoredHook, StoredJob};
+use crate::model::{JobDigest, JobHook, JobId, JobRequest, StoredHook, StoredJob};
 
 /// Delay of the first post after the response that refers the caller to the job. ZStack's SDK needs
 /// the response first: it rejects a result that precedes it, and then waits for the whole time-out
@@ -93,8 +93,16 @@ impl HookQueue {
         self.0.client.check_url(url, caller).await
     }
 
+    /// Ends the web hook of an earlier job with the id of a job that begins. No result of the
+    /// earlier job is posted after that.
+    pub fn forget_earlier(&self, job: JobId) {
+        if self.0.with_table(|table| table.forget_earlier(job)) {
+            self.0.changed.notify_one();
+        }
+    }
+
     /// Records that the result of a job is owed to a web hook, because a response is about to refer
-    /// the caller to the job.
+    /// the caller to the job. Returns `None` if the job is gone.
     ///
     /// # Errors
     /// [`CommitError`] if the web hook was not recorded. The caller is then not referred to a job.
@@ -103,21 +111,27 @@ impl HookQueue {
     /// If the future is dropped, the result may be posted after the next start.
     pub async fn promise_hook(
         &self,
-        job: JobId,
-        caller: JobDigest,
+        request: &JobRequest,
         hook: JobHook,
-    ) -> Result<HookPromise, CommitError> {
-        let destination = hook.destination.as_str().into();
-        self.0.with_table(|table| {
+    ) -> Result<Option<HookPromise>, CommitError> {
+        let promised = self.0.with_table(|table| {
             if table.len() >= MAX_HOOKS {
                 table.remove_gone(|job| self.0.jobs.has_ended(job).is_some());
             }
-            table.promise(job, HookRoute { caller, destination }, Instant::now());
+            // The id may already stand for the job of another request.
+            self.0.jobs.is_known(request).then(|| {
+                let destination = hook.destination.as_str().into();
+                let route = HookRoute { caller: request.caller, destination };
+                let hook_id = table.promise(request.job, route, Instant::now());
+                let change = LedgerChange::new().owe_hook(request, hook);
+                // Queued under the lock, so that it follows the removal by an earlier turn.
+                (hook_id, self.0.ledger.queue_commit(change))
+            })
         });
-        let promise = HookPromise { state: Arc::clone(&self.0), job, is_kept: false };
-        let change = LedgerChange::new().owe_hook(job, hook);
-        match timeout(RECORD_TIMEOUT, self.0.ledger.commit(change)).await {
-            Ok(recorded) => recorded.map(|()| promise),
+        let Some((hook_id, committing)) = promised else { return Ok(None) };
+        let promise = HookPromise { state: Arc::clone(&self.0), hook_id, is_kept: false };
+        match timeout(RECORD_TIMEOUT, committing).await {
+            Ok(recorded) => recorded.map(|()| Some(promise)),
             Err(_) => Err(CommitError::StateDisk("it does not respond".to_owned())),
         }
     }
@@ -127,7 +141,7 @@ impl HookQueue {
 /// time after the value is dropped, if the promise is kept.
 pub struct HookPromise {
     state: Arc<HookQueueState>,
-    job: JobId,
+    hook_id: HookId,
     is_kept: bool,
 }
 
@@ -151,8 +165,8 @@ impl Drop for HookPromise {
     fn drop(&mut self) {
         let not_before = Instant::now() + FIRST_POST_DELAY;
         self.state.with_table(|table| match self.is_kept {
-            true => table.answer(self.job, not_before),
-            false => table.withdraw(self.job),
+            true => table.answer(self.hook_id, not_before),
+            false => table.withdraw(self.hook_id),
         });
         self.state.changed.notify_one();
     }

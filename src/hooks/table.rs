@@ -9,6 +9,7 @@
 //!
 //! - No web hook is posted while a response is on its way, or before the time after it.
 //! - A web hook is posted by one task at a time.
+//! - The web hook of an earlier job with the same id ends when a job begins.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,13 +24,20 @@ use crate::model::{JobDigest, JobId};
 /// bound the sockets.
 const POSTING_LIMITS: ShareLimits = ShareLimits { all: 64, per_caller: 32, per_destination: 8 };
 
-/// The caller of a job, and the host and port of its web hook.
+/// The caller of a job, and the address and port of its web hook.
 pub(super) type HookRoute = PostRoute<JobDigest, Arc<str>>;
+
+/// The web hook of one job. A later job with the same id has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HookId {
+    pub(super) job: JobId,
+    number: u64,
+}
 
 /// A web hook that is to be posted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StartedHook {
-    pub(super) job: JobId,
+    pub(super) id: HookId,
     /// Number of its posts in a row that failed.
     pub(super) failures: u32,
 }
@@ -48,6 +56,7 @@ enum HookPhase {
 
 #[derive(Debug)]
 struct HookEntry {
+    number: u64,
     route: HookRoute,
     /// Number of responses that are on their way.
     answering: u32,
@@ -86,14 +95,31 @@ impl HookTable {
 
     /// Adds a web hook of an earlier run.
     pub(super) fn restore(&mut self, job: JobId, route: HookRoute, now: Instant) {
-        self.promise(job, route, now);
-        self.answer(job, now);
+        let id = self.promise(job, route, now);
+        self.answer(id, now);
+    }
+
+    /// Removes what an earlier job with the id of a job that begins left behind. Returns true if it
+    /// is being posted: that post must end, because its receiver would take the result for that of
+    /// the new job.
+    pub(super) fn forget_earlier(&mut self, job: JobId) -> bool {
+        let Some(entry) = self.entries.get(&job) else { return false };
+        let is_posting = matches!(entry.phase, HookPhase::Posting { .. });
+        self.remove(job);
+        is_posting
+    }
+
+    /// Returns true if the web hook is owed, and false if it has ended.
+    pub(super) fn is_owed(&self, id: HookId) -> bool {
+        self.entries.get(&id.job).is_some_and(|entry| entry.number == id.number)
     }
 
     /// Records that a response that refers a caller to the job is on its way. It ends with
     /// [`HookTable::answer`] or [`HookTable::withdraw`].
-    pub(super) fn promise(&mut self, job: JobId, route: HookRoute, now: Instant) {
+    pub(super) fn promise(&mut self, job: JobId, route: HookRoute, now: Instant) -> HookId {
+        let new_number = self.take_number();
         let entry = self.entries.entry(job).or_insert_with(|| HookEntry {
+            number: new_number,
             route,
             answering: 0,
             is_owed: false,
@@ -102,27 +128,29 @@ impl HookTable {
             phase: HookPhase::Held,
         });
         entry.answering = entry.answering.saturating_add(1);
+        let id = HookId { job, number: entry.number };
         if let HookPhase::Posting { again } = &mut entry.phase {
             *again = true;
         } else {
             self.hold(job);
         }
+        id
     }
 
     /// Records that a response was sent. The next post is not before this time.
-    pub(super) fn answer(&mut self, job: JobId, not_before: Instant) {
-        let Some(entry) = self.entries.get_mut(&job) else { return };
+    pub(super) fn answer(&mut self, id: HookId, not_before: Instant) {
+        let Some(entry) = self.entry_mut(id) else { return };
         entry.answering = entry.answering.saturating_sub(1);
         entry.is_owed = true;
         entry.not_before = entry.not_before.max(not_before);
     }
 
     /// Records that a response was not created.
-    pub(super) fn withdraw(&mut self, job: JobId) {
-        let Some(entry) = self.entries.get_mut(&job) else { return };
+    pub(super) fn withdraw(&mut self, id: HookId) {
+        let Some(entry) = self.entry_mut(id) else { return };
         entry.answering = entry.answering.saturating_sub(1);
         if entry.answering == 0 && !entry.is_owed {
-            self.remove(job);
+            self.remove(id.job);
         }
     }
 
@@ -163,11 +191,11 @@ impl HookTable {
     pub(super) fn start_next(&mut self, now: Instant) -> Option<StartedHook> {
         while let Some(&(due, job)) = self.waiting.first().filter(|(due, _)| *due <= now) {
             self.waiting.remove(&(due, job));
+            let number = self.take_number();
             if let Some(entry) = self.entries.get_mut(&job) {
                 entry.phase = HookPhase::Ready;
                 let queue = self.ready.entry(entry.route.clone()).or_default();
-                queue.push_back((self.next_number, job));
-                self.next_number = self.next_number.wrapping_add(1);
+                queue.push_back((number, job));
             }
         }
         let first = self.ready.iter().filter_map(|(route, queue)| Some((route, *queue.front()?)));
@@ -176,37 +204,44 @@ impl HookTable {
         let entry = self.entries.get_mut(&job)?;
         entry.phase = HookPhase::Posting { again: false };
         self.posting.take(&entry.route);
-        Some(StartedHook { job, failures: entry.failures })
+        let id = HookId { job, number: entry.number };
+        Some(StartedHook { id, failures: entry.failures })
     }
 
     /// Records that a post failed, and that the next one is due at `due`.
-    pub(super) fn retry_at(&mut self, job: JobId, due: Instant) {
-        let Some(entry) = self.entries.get_mut(&job) else { return };
-        let HookPhase::Posting { again } = entry.phase else { return };
-        self.posting.give_back(&entry.route);
+    pub(super) fn retry_at(&mut self, id: HookId, due: Instant) {
+        let Some(again) = self.end_post(id) else { return };
         if again {
-            entry.failures = 0;
-            self.hold(job);
-        } else {
+            self.hold(id.job);
+        } else if let Some(entry) = self.entry_mut(id) {
             entry.failures = entry.failures.saturating_add(1);
             entry.phase = HookPhase::Waiting(due);
-            self.waiting.insert((due, job));
+            self.waiting.insert((due, id.job));
         }
     }
 
     /// Records that the result was delivered, or is not posted again. Returns true if it is no
-    /// longer owed, and false if a response that was created since then made it owed again.
-    pub(super) fn finish(&mut self, job: JobId) -> bool {
-        let Some(entry) = self.entries.get_mut(&job) else { return true };
-        let HookPhase::Posting { again } = entry.phase else { return false };
-        if again {
-            self.posting.give_back(&entry.route);
-            entry.failures = 0;
-            self.hold(job);
-        } else {
-            self.remove(job);
+    /// longer owed. Returns false if a response that was created since then made it owed again, or
+    /// if its job is gone.
+    pub(super) fn finish(&mut self, id: HookId) -> bool {
+        let Some(again) = self.end_post(id) else { return false };
+        self.hold(id.job);
+        if !again {
+            self.remove(id.job);
         }
         !again
+    }
+
+    /// Gives the place of a post back. Returns true if a response was created since it began, and
+    /// `None` if the web hook is not being posted.
+    fn end_post(&mut self, id: HookId) -> Option<bool> {
+        let entry = self.entries.get_mut(&id.job).filter(|entry| entry.number == id.number)?;
+        let HookPhase::Posting { again } = entry.phase else { return None };
+        self.posting.give_back(&entry.route);
+        if again {
+            entry.failures = 0;
+        }
+        Some(again)
     }
 
     /// Returns the time at which the next web hook becomes due.
@@ -217,6 +252,16 @@ impl HookTable {
     /// Returns the number of owed web hooks.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    fn entry_mut(&mut self, id: HookId) -> Option<&mut HookEntry> {
+        self.entries.get_mut(&id.job).filter(|entry| entry.number == id.number)
+    }
+
+    fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1);
+        number
     }
 
     fn hold(&mut self, job: JobId) {

@@ -243,6 +243,12 @@ impl JobRegistry {
         lock_unpoisoned(&self.0.table).has_ended(job)
     }
 
+    /// Returns true if the job of this request is kept, and false if it is gone or its id stands
+    /// for the job of another request.
+    pub fn is_known(&self, request: &JobRequest) -> bool {
+        lock_unpoisoned(&self.0.table).is_known(request)
+    }
+
     /// Waits until a job has ended. Only one task may wait.
     ///
     /// # Cancel safety

@@ -59,6 +59,12 @@ struct JobEntry {
     replaces_row: bool,
 }
 
+impl JobEntry {
+    fn is_of(&self, request: &JobRequest) -> bool {
+        self.caller == shorten(&request.caller) && self.request == shorten(&request.request)
+    }
+}
+
 /// The jobs of one caller.
 #[derive(Debug, Default)]
 struct CallerJobs {
@@ -107,7 +113,7 @@ impl JobTable {
         let (caller, digest) = (shorten(&request.caller), shorten(&request.request));
         if let Some(entry) = self.jobs.get(&request.job) {
             return match entry.phase {
-                _ if entry.caller != caller || entry.request != digest => JobAdmission::Taken,
+                _ if !entry.is_of(request) => JobAdmission::Taken,
                 JobPhase::Ended(_) => JobAdmission::Ended,
                 _ => JobAdmission::Joins,
             };
@@ -275,6 +281,11 @@ impl JobTable {
         if let Some(caller) = self.callers.get_mut(&entry.caller) {
             move_key(&mut caller.ended);
         }
+    }
+
+    /// Returns true if the job of this request is in the table.
+    pub fn is_known(&self, request: &JobRequest) -> bool {
+        self.jobs.get(&request.job).is_some_and(|entry| entry.is_of(request))
     }
 
     /// Returns true if the job has ended, false if it is running, and `None` if it is unknown.

@@ -44,7 +44,7 @@ pub(super) enum Operation {
     MarkJobChange(JobId),
     FinishJob(JobId, Box<JobResult>),
     RemoveJob(JobId),
-    OweHook(JobId, Box<JobHook>),
+    OweHook(Box<(JobRequest, JobHook)>),
     RemoveHook(JobId, u32),
 }
 
@@ -195,9 +195,9 @@ impl LedgerChange {
     }
 
     /// Records that a caller is referred to the job, and that its result is owed to this web hook.
-    /// A job that is gone is not an error.
-    pub fn owe_hook(self, job: JobId, hook: JobHook) -> Self {
-        self.with_operation(Operation::OweHook(job, Box::new(hook)))
+    /// It is no error if the job is gone, or if its id stands for the job of another request.
+    pub fn owe_hook(self, request: &JobRequest, hook: JobHook) -> Self {
+        self.with_operation(Operation::OweHook(Box::new((*request, hook))))
     }
 
     /// Removes the web hook of a job, unless a caller was referred to the job again after this

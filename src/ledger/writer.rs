@@ -209,7 +209,7 @@ fn apply_operation(
         Operation::MarkJobChange(job) => jobs::mark_change(connection, *job),
         Operation::FinishJob(job, result) => jobs::finish_job(connection, *job, result),
         Operation::RemoveJob(job) => jobs::delete_job(connection, *job),
-        Operation::OweHook(job, hook) => hooks::owe_hook(connection, *job, hook, sealer),
+        Operation::OweHook(owed) => hooks::owe_hook(connection, &owed.0, &owed.1, sealer),
         Operation::RemoveHook(job, turn) => hooks::delete_hook(connection, *job, *turn),
     }
 }

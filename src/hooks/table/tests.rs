@@ -27,41 +27,48 @@ fn due(jobs: std::ops::Range<u128>, route: &HookRoute, now: Instant) -> HookTabl
 }
 
 fn start_all(table: &mut HookTable, now: Instant) -> Vec<JobId> {
-    std::iter::from_fn(|| table.start_next(now)).map(|started| started.job).collect()
+    std::iter::from_fn(|| table.start_next(now)).map(|started| started.id.job).collect()
+}
+
+/// Starts the post of the only web hook that is due.
+fn start_one(table: &mut HookTable, now: Instant) -> HookId {
+    let started = table.start_next(now).unwrap();
+    assert_eq!(table.start_next(now), None);
+    started.id
 }
 
 #[test]
 fn a_hook_waits_for_the_response_for_the_time_after_it_and_for_the_end_of_the_job() {
     let (mut table, now) = (HookTable::new(), Instant::now());
     let later = now + Duration::from_secs(1);
-    table.promise(id(1), route(1, "a"), now);
+    let hook = table.promise(id(1), route(1, "a"), now);
     table.release(ended);
     assert_eq!((table.next_due(), table.start_next(later)), (None, None), "it is not sent");
-    table.answer(id(1), later);
+    table.answer(hook, later);
     table.release(|_| Some(false));
     assert_eq!((table.next_due(), table.start_next(later)), (None, None), "the job runs");
     table.release(ended);
     assert_eq!((table.next_due(), table.start_next(now)), (Some(later), None));
-    let started = StartedHook { job: id(1), failures: 0 };
+    let started = StartedHook { id: hook, failures: 0 };
     assert_eq!((table.start_next(later), table.start_next(later)), (Some(started), None));
-    assert!(table.finish(id(1)));
+    assert!(table.finish(hook));
     assert_eq!((table.len(), table.posting.all()), (0, 0));
 }
 
 #[test]
 fn a_response_that_is_never_created_owes_nothing() {
     let (mut table, now) = (HookTable::new(), Instant::now());
-    table.promise(id(1), route(1, "a"), now);
-    table.promise(id(1), route(1, "a"), now);
-    table.withdraw(id(1));
+    let first = table.promise(id(1), route(1, "a"), now);
+    assert_eq!(table.promise(id(1), route(1, "a"), now), first);
+    table.withdraw(first);
     assert_eq!(table.len(), 1);
-    table.withdraw(id(1));
+    table.withdraw(first);
     assert_eq!(table.len(), 0);
     // A response that was sent before stays.
+    let second = table.promise(id(2), route(1, "a"), now);
+    table.answer(second, now);
     table.promise(id(2), route(1, "a"), now);
-    table.answer(id(2), now);
-    table.promise(id(2), route(1, "a"), now);
-    table.withdraw(id(2));
+    table.withdraw(second);
     table.release(ended);
     assert_eq!(start_all(&mut table, now), [id(2)]);
 }
@@ -73,18 +80,18 @@ fn a_response_during_a_post_makes_the_hook_owed_again() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let mut table = due(1..2, &route, now);
-        assert_eq!(start_all(&mut table, now), [id(1)]);
-        table.promise(id(1), route.clone(), now);
-        table.answer(id(1), later);
+        let hook = start_one(&mut table, now);
+        assert_eq!(table.promise(id(1), route.clone(), now), hook);
+        table.answer(hook, later);
         match delivered {
-            true => assert!(!table.finish(id(1))),
-            false => table.retry_at(id(1), now),
+            true => assert!(!table.finish(hook)),
+            false => table.retry_at(hook, now),
         }
         table.release(ended);
         assert_eq!((table.start_next(now), table.next_due()), (None, Some(later)));
-        let again = StartedHook { job: id(1), failures: 0 };
+        let again = StartedHook { id: hook, failures: 0 };
         assert_eq!(table.start_next(later), Some(again));
-        assert!(table.finish(id(1)));
+        assert!(table.finish(hook));
     }
 }
 
@@ -92,15 +99,82 @@ fn a_response_during_a_post_makes_the_hook_owed_again() {
 fn a_response_between_two_posts_delays_the_next_one() {
     let (route, now) = (route(1, "a"), Instant::now());
     let mut table = due(1..2, &route, now);
-    assert_eq!(start_all(&mut table, now), [id(1)]);
-    table.retry_at(id(1), now);
+    let hook = start_one(&mut table, now);
+    table.retry_at(hook, now);
     table.promise(id(1), route, now);
     assert_eq!(table.start_next(now), None);
     let later = now + Duration::from_secs(1);
-    table.answer(id(1), later);
+    table.answer(hook, later);
     table.release(ended);
     assert_eq!((table.start_next(now), table.next_due()), (None, Some(later)));
-    assert_eq!(table.start_next(later), Some(StartedHook { job: id(1), failures: 1 }));
+    assert_eq!(table.start_next(later), Some(StartedHook { id: hook, failures: 1 }));
+}
+
+/// The steps of the web hook of an earlier job, when the job of another request begins.
+#[test]
+fn a_job_that_begins_ends_the_hook_of_an_earlier_one_in_any_phase() {
+    let (old, new, now) = (route(1, "old"), route(2, "new"), Instant::now());
+    let later = now + Duration::from_secs(1);
+    for (phase, is_posting) in [
+        ("answering", false),
+        ("held", false),
+        ("waiting", false),
+        ("ready", false),
+        ("posting", true),
+    ] {
+        // A hook is ready only while its receiver has its share.
+        let others = if phase == "ready" { 2..40 } else { 2..2 };
+        let mut table = due(others, &old, now);
+        start_all(&mut table, now);
+        let earlier = table.promise(id(1), old.clone(), now);
+        if phase != "answering" {
+            table.answer(earlier, now);
+        }
+        if ["waiting", "ready", "posting"].contains(&phase) {
+            table.release(ended);
+        }
+        if phase == "ready" {
+            start_all(&mut table, now);
+            assert_eq!(table.entries[&id(1)].phase, HookPhase::Ready);
+        }
+        if phase == "posting" {
+            assert_eq!(start_one(&mut table, now), earlier);
+            table.promise(id(1), old.clone(), now);
+        }
+        let others = table.len() - 1;
+        let others_posting = table.posting.all() - usize::from(is_posting);
+        assert_eq!(table.forget_earlier(id(1)), is_posting, "{phase}");
+        assert!(!table.is_owed(earlier) && !table.forget_earlier(id(1)), "{phase}");
+        assert_eq!((table.len(), table.posting.all()), (others, others_posting), "{phase}");
+        table.assert_consistent();
+
+        // The new job has its own route, and late events of the earlier one change nothing.
+        let hook = table.promise(id(1), new.clone(), now);
+        assert_ne!(hook, earlier);
+        table.answer(earlier, now);
+        table.withdraw(earlier);
+        table.release(ended);
+        assert_eq!(
+            table.entries[&id(1)].phase,
+            HookPhase::Held,
+            "{phase}: the response is on its way"
+        );
+        table.answer(hook, later);
+        table.release(ended);
+        assert!(!start_all(&mut table, now).contains(&id(1)), "{phase}");
+        assert_eq!(table.start_next(later), Some(StartedHook { id: hook, failures: 0 }));
+        assert!(!table.finish(earlier), "{phase}");
+        table.retry_at(earlier, now);
+        assert_eq!((table.posting.destination(&new), table.is_owed(hook)), (1, true), "{phase}");
+        assert!(table.finish(hook));
+        table.assert_consistent();
+    }
+    // A response that is not created owes nothing, whatever the earlier job owed.
+    let mut table = due(1..2, &old, now);
+    table.forget_earlier(id(1));
+    let hook = table.promise(id(1), new, now);
+    table.withdraw(hook);
+    assert_eq!(table.len(), 0);
 }
 
 #[test]
@@ -109,11 +183,11 @@ fn a_hook_ends_with_its_job() {
     let mut table = due(1..4, &route, now);
     let started = table.start_next(now).unwrap();
     table.remove_gone(|job| job == id(3));
-    assert_eq!((started.job, table.len()), (id(1), 2), "one is being posted, and one is known");
-    table.promise(id(4), route, now);
+    assert_eq!((started.id.job, table.len()), (id(1), 2), "one is being posted, and one is known");
+    let hook = table.promise(id(4), route, now);
     table.remove_gone(|_| false);
     assert_eq!(table.len(), 2, "a response is on its way");
-    table.answer(id(4), now);
+    table.answer(hook, now);
     table.release(|_| None);
     assert_eq!(table.len(), 1);
 }
@@ -139,6 +213,25 @@ fn a_silent_receiver_holds_its_share_and_the_others_go_on() {
     table.restore(id(2000), route(4, "last"), now);
     table.release(ended);
     assert_eq!(start_all(&mut table, now), [id(2000)]);
+}
+
+#[test]
+fn a_silent_receiver_of_many_callers_holds_its_share_and_no_caller_two_of_its_places() {
+    let now = Instant::now();
+    let mut table = HookTable::new();
+    for (caller, job) in (0..20).flat_map(|caller| (0..3).map(move |n| (caller, n))) {
+        table.restore(id(u128::from(caller) * 10 + job), route(caller, "silent"), now);
+    }
+    table.release(ended);
+    let callers: Vec<u128> = start_all(&mut table, now)
+        .into_iter()
+        .map(|job| u128::from_str_radix(&job.expose_digits(), 16).unwrap() / 10)
+        .collect();
+    assert_eq!(callers, [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(POSTING_LIMITS.per_destination, callers.len());
+    table.restore(id(1000), route(0, "other"), now);
+    table.release(ended);
+    assert_eq!(start_all(&mut table, now), [id(1000)]);
 }
 
 impl HookTable {
@@ -181,40 +274,48 @@ proptest! {
     /// overlap.
     #[test]
     fn no_post_precedes_its_response(
-        events in prop::collection::vec((0_u8..8, 0_u128..6, 0_u64..5), 0..200),
+        events in prop::collection::vec((0_u8..9, 0_u128..6, 0_u64..5), 0..200),
     ) {
         let (mut table, start) = (HookTable::new(), Instant::now());
-        let (mut now, mut posting) = (start, Vec::<JobId>::new());
-        // Of each job: the responses on their way, and the earliest time of a post.
-        let mut model = HashMap::<JobId, (u32, Instant)>::new();
+        let (mut now, mut posting) = (start, Vec::<HookId>::new());
+        // Of each job: the responses on their way, also of earlier jobs, and the earliest time of a
+        // post.
+        let mut model = HashMap::<JobId, (Vec<HookId>, Instant)>::new();
         for (event, n, wait) in events {
             let (job, later) = (id(n), now + Duration::from_secs(wait));
-            let (on_way, not_before) = model.entry(job).or_insert((0, start));
+            let (on_way, not_before) = model.entry(job).or_insert((Vec::new(), start));
             match event {
                 0 => {
-                    table.promise(job, route(u8::try_from(n % 2).unwrap(), "a"), now);
-                    *on_way += 1;
+                    let hook = table.promise(job, route(u8::try_from(n % 2).unwrap(), "a"), now);
+                    prop_assert!(table.is_owed(hook));
+                    on_way.push(hook);
                 }
-                1 | 2 if *on_way > 0 => {
-                    table.answer(job, later);
-                    *on_way -= 1;
-                    *not_before = later.max(*not_before);
+                1 | 2 if !on_way.is_empty() => {
+                    let hook = on_way.remove(0);
+                    if table.is_owed(hook) {
+                        *not_before = later.max(*not_before);
+                    }
+                    table.answer(hook, later);
                 }
-                3 if *on_way > 0 => {
-                    table.withdraw(job);
-                    *on_way -= 1;
-                }
+                3 if !on_way.is_empty() => table.withdraw(on_way.remove(0)),
                 4 => table.release(|job| (job != id(5)).then_some(job != id(4))),
                 5 => {
-                    while let Some(StartedHook { job, .. }) = table.start_next(now) {
-                        let (on_way, not_before) = model[&job];
-                        prop_assert!(on_way == 0 && not_before <= now && !posting.contains(&job));
-                        posting.push(job);
+                    while let Some(StartedHook { id: hook, .. }) = table.start_next(now) {
+                        let (on_way, not_before) = &model[&hook.job];
+                        prop_assert!(!on_way.contains(&hook) && *not_before <= now);
+                        prop_assert!(!posting.contains(&hook));
+                        posting.push(hook);
                     }
                 }
                 6 if !posting.is_empty() => {
-                    let job = posting.remove(0);
-                    if wait % 2 == 0 { table.retry_at(job, later) } else { table.finish(job); }
+                    let hook = posting.remove(0);
+                    if wait % 2 == 0 { table.retry_at(hook, later) } else { table.finish(hook); }
+                }
+                7 => {
+                    let is_posting = posting.iter().any(|hook| hook.job == job && table.is_owed(*hook));
+                    prop_assert_eq!(table.forget_earlier(job), is_posting);
+                    prop_assert!(!on_way.iter().any(|hook| table.is_owed(*hook)));
+                    *not_before = start;
                 }
                 _ => now = later,
             }

@@ -6,7 +6,7 @@ use super::{RowError, jobs, query_map, row_checksum, verify_checksum};
 use crate::ledger::SecretSealer;
 use crate::ledger::codec::DecodeError;
 use crate::ledger::error::OperationError;
-use crate::model::{JobHook, JobId, OwedHook, StoredHook};
+use crate::model::{JobHook, JobId, JobRequest, OwedHook, StoredHook};
 
 const TABLE: &str = "hooks";
 const COLUMNS: &str = "job, turn, destination, sealed, sum";
@@ -57,16 +57,17 @@ fn load_row(connection: &Connection, job: &str) -> Result<Option<HookRow>, RowEr
     Ok(rows.into_iter().next())
 }
 
-/// Writes the web hook of a job that is there.
+/// Writes the web hook of the job of this request, if that job is there.
 pub(crate) fn owe_hook(
     connection: &Connection,
-    job: JobId,
+    request: &JobRequest,
     hook: &JobHook,
     sealer: &SecretSealer,
 ) -> Result<(), OperationError> {
-    let job = job.expose_digits();
-    let sql = "SELECT 1 FROM jobs WHERE job = ?1";
-    let found = connection.query_row(sql, [&job], |row| row.get::<_, i64>(0)).optional()?;
+    let job = request.job.expose_digits();
+    let sql = "SELECT 1 FROM jobs WHERE job = ?1 AND caller = ?2 AND request = ?3";
+    let identity = params![job, request.caller, request.request];
+    let found = connection.query_row(sql, identity, |row| row.get::<_, i64>(0)).optional()?;
     if found.is_none() {
         return Ok(());
     }

@@ -28,7 +28,7 @@ pub(super) async fn filled() -> TestStateDir {
             .add_job(super::jobs::job(n))
             .finish_job(super::jobs::job(n).job, super::jobs::result("{}"))
             .add_job(super::jobs::job(n + 10))
-            .owe_hook(super::jobs::job(n + 10).job, super::hooks::hook());
+            .owe_hook(&super::jobs::job(n + 10), super::hooks::hook());
         opened.ledger.commit(change).await.unwrap();
     }
     opened.writer.close_ledger().await;
@@ -177,7 +177,7 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
                 Notice { transition_count: 9, ..notice(1, 5, 1) },
             )
             .finish_job(super::jobs::job(11).job, super::jobs::result("{}"))
-            .owe_hook(super::jobs::job(11).job, super::hooks::hook());
+            .owe_hook(&super::jobs::job(11), super::hooks::hook());
         opened.ledger.commit(later).await.unwrap();
         opened.writer.close_ledger().await;
         place.open().writer.close_ledger().await;

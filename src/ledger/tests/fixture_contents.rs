@@ -232,11 +232,11 @@ pub(super) async fn fill(place: &TestStateDir) {
         .add_job(job(2))
         .finish_job(job(2).job, result("{\"naïve\":true}"))
         .add_job(job(3))
-        .owe_hook(job(1).job, hook())
-        .owe_hook(job(2).job, hook())
-        .owe_hook(job(2).job, hook())
+        .owe_hook(&job(1), hook())
+        .owe_hook(&job(2), hook())
+        .owe_hook(&job(2), hook())
         .remove_hook(job(2).job, 1)
-        .owe_hook(job(3).job, hook())
+        .owe_hook(&job(3), hook())
         .remove_job(job(3).job);
     opened.ledger.commit(jobs).await.unwrap();
     // A third store leaves nothing behind.

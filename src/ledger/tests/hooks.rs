@@ -2,7 +2,7 @@
 
 use super::jobs::{job, result};
 use super::*;
-use crate::model::{JobHook, OwedHook, StoredHook};
+use crate::model::{JobHook, JobRequest, OwedHook, StoredHook};
 
 pub(super) const URL: &str = "http://192.0.2.7:8080/hook?key=invented";
 pub(super) const DESTINATION: &str = "192.0.2.7:8080";
@@ -28,13 +28,19 @@ async fn an_owed_hook_survives_a_restart_and_comes_with_the_result() {
     let place = TestStateDir::new();
     let opened = place.open();
     let change = LedgerChange::new().add_job(job(1)).add_job(job(2)).add_job(job(3));
-    commit(&opened, change.owe_hook(job(1).job, hook()).owe_hook(job(2).job, hook())).await;
+    commit(&opened, change.owe_hook(&job(1), hook()).owe_hook(&job(2), hook())).await;
     assert!(owed(&opened, 1).await.unwrap().result.is_none());
     assert!(owed(&opened, 3).await.is_none());
     commit(&opened, LedgerChange::new().finish_job(job(1).job, result("{}"))).await;
     // A job that is gone owes nothing.
-    commit(&opened, LedgerChange::new().owe_hook(job(9).job, hook())).await;
+    commit(&opened, LedgerChange::new().owe_hook(&job(9), hook())).await;
     assert!(owed(&opened, 9).await.is_none());
+    // Nor does another request under the id of a job.
+    let (caller, request) = ([7; 32], [7; 32]);
+    for other in [JobRequest { caller, ..job(3) }, JobRequest { request, ..job(3) }] {
+        commit(&opened, LedgerChange::new().owe_hook(&other, hook())).await;
+        assert!(owed(&opened, 3).await.is_none());
+    }
     opened.writer.close_ledger().await;
 
     let opened = place.open();
@@ -54,7 +60,7 @@ async fn an_owed_hook_survives_a_restart_and_comes_with_the_result() {
 async fn a_hook_that_is_owed_again_is_not_removed_by_its_earlier_turn() {
     let place = TestStateDir::new();
     let opened = place.open();
-    let owe = || LedgerChange::new().owe_hook(job(1).job, hook());
+    let owe = || LedgerChange::new().owe_hook(&job(1), hook());
     commit(&opened, LedgerChange::new().add_job(job(1))).await;
     commit(&opened, owe()).await;
     commit(&opened, owe()).await;
@@ -72,7 +78,7 @@ async fn the_url_is_in_no_file_and_is_bound_to_its_job() {
     let place = TestStateDir::new();
     let opened = place.open();
     let change = LedgerChange::new().add_job(job(1)).add_job(job(2));
-    let change = change.owe_hook(job(1).job, hook()).owe_hook(job(2).job, hook());
+    let change = change.owe_hook(&job(1), hook()).owe_hook(&job(2), hook());
     assert!(!format!("{change:?}").contains("invented"));
     commit(&opened, change).await;
     for entry in std::fs::read_dir(place.path()).unwrap() {

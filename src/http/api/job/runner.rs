@@ -33,7 +33,7 @@ use crate::http::error::ApiError;
 use crate::jobs::{JobAccess, JobAdmission, JobEnding, JobPromise, JobRegistry};
 use crate::ledger::CommitError;
 use crate::management::UrlError;
-use crate::model::{AttemptFailure, Fault, JobDigest, JobHook, JobId, JobRequest, Reason};
+use crate::model::{AttemptFailure, Fault, JobHook, JobId, JobRequest, Reason};
 use crate::wire::{DateFormat, JobResponse};
 
 /// Maximum wait for a result that is about to be announced. It takes microseconds.
@@ -51,8 +51,8 @@ struct JobEnd {
 struct IdentifiedCall {
     call: JobCall,
     id: JobId,
-    /// The caller, and the web hook that the result is owed to once a response refers to the job.
-    hook: Option<(JobDigest, JobHook)>,
+    /// The request, and the web hook that the result is owed to once a response refers to the job.
+    hook: Option<(JobRequest, JobHook)>,
 }
 
 type EndReceiver = watch::Receiver<Option<JobEnd>>;
@@ -97,7 +97,7 @@ impl JobRunner {
         // Another web hook makes another call.
         parts.extend(call.hook_url.as_ref().map(|url| url.expose_secret().as_bytes()));
         let request = self.registry.identify(id, &caller, &parts);
-        let hook = hook.map(|hook| (request.caller, hook));
+        let hook = hook.map(|hook| (request, hook));
         // The body may be secret and large, and the digest is all that the job needs of it.
         let call = IdentifiedCall { call: call.without_body(), id, hook };
         let (admission, end) = {
@@ -105,6 +105,7 @@ impl JobRunner {
             let admission = self.registry.admit(&request);
             let end = match admission {
                 JobAdmission::Begins => {
+                    self.hooks.forget_earlier(id);
                     let (sender, receiver) = watch::channel(None);
                     running.insert(id, receiver.clone());
                     Some((receiver, Some(sender)))
@@ -243,10 +244,13 @@ impl JobRunner {
     /// Creates the response that refers the caller to the job. The web hook is durable before that.
     async fn refer_to_job(&self, call: &IdentifiedCall) -> Result<Response, ApiError> {
         let accepted = || accepted_response(&call.call, call.id);
-        let Some((caller, hook)) = &call.hook else { return Ok(accepted()) };
-        let promised = self.hooks.promise_hook(call.id, *caller, hook.clone()).await;
-        let promise = promised.map_err(|error| hook_not_recorded(&error))?;
-        Ok(accepted().map(|body| Body::new(PromisedBody::new(body, promise))))
+        let Some((request, hook)) = &call.hook else { return Ok(accepted()) };
+        let promised = self.hooks.promise_hook(request, hook.clone()).await;
+        Ok(match promised.map_err(|error| hook_not_recorded(&error))? {
+            Some(promise) => accepted().map(|body| Body::new(PromisedBody::new(body, promise))),
+            // The client learns from the job that its result is no longer kept.
+            None => accepted(),
+        })
     }
 }
 
