@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, http};
 use hyper_util::client::legacy::connect::HttpConnector;
 
-use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAME};
+use super::http_client::{BodyUse, BoundedClient, RequestTimeouts};
 use super::signature::SharedSigner;
 use super::url_guard::{ReplyUrl, UrlError, UrlGuard};
 use crate::common::{Clock, Timestamp};
@@ -50,12 +49,8 @@ impl HookClient {
         timeouts: RequestTimeouts,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        // The URLs have addresses, so the connector never looks a name up.
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(timeouts.connect));
-        connector.set_nodelay(true);
         let post_guard = guard.with_own_lookups();
-        let client = BoundedClient::new(connector, timeouts);
+        let client = BoundedClient::of_addresses(timeouts);
         Self { guard, post_guard, signer, client, clock }
     }
 
@@ -65,9 +60,7 @@ impl HookClient {
     /// # Errors
     /// [`UrlError`] says why the URL is rejected. No request was sent to it.
     pub async fn check_url(&self, url: &str, caller: Option<IpAddr>) -> Result<JobHook, UrlError> {
-        let checked = self.guard.validate_hook(url, caller).await?;
-        let destination = checked.host_header().to_str().map_err(|_| UrlError::NotHttp)?;
-        let destination = destination.to_ascii_lowercase();
+        let destination = self.guard.validate_hook(url, caller).await?.destination().to_string();
         Ok(JobHook { url: Secret::new(url.to_owned()), destination })
     }
 
@@ -100,10 +93,8 @@ impl HookClient {
     ) -> http::Result<Request<Full<Bytes>>> {
         let (id, seconds) = (job.expose_digits(), now.0.div_euclid(1000));
         let success = if result.succeeded { "true" } else { "false" };
-        let mut request = Request::post(url.dialled_uri(failures)?)
-            .header(HOST, url.host_header())
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, USER_AGENT_NAME)
+        let mut request = url
+            .start_post(failures)?
             .header(JOB_UUID, &id)
             .header(JOB_SUCCESS, success)
             .header(WEBHOOK_ID, &id)

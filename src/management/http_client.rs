@@ -7,7 +7,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_ENCODING, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::Connect;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -83,6 +83,16 @@ impl Default for RequestTimeouts {
 pub(super) struct BoundedClient<C> {
     client: Client<C, Full<Bytes>>,
     total: Duration,
+}
+
+impl BoundedClient<HttpConnector> {
+    /// Creates a client of URLs that name addresses, so that it looks no name up.
+    pub(super) fn of_addresses(timeouts: RequestTimeouts) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(timeouts.connect));
+        connector.set_nodelay(true);
+        Self::new(connector, timeouts)
+    }
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {

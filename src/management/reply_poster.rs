@@ -6,16 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAME};
+use super::http_client::{BodyUse, BoundedClient, RequestTimeouts};
 use super::loss_log::LossLog;
 use super::reply_queue::{PendingReplies, TaskReply};
 use super::reply_table::{ReplyId, StartedReply};
@@ -47,11 +44,7 @@ impl ReplyPosterTask {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        // The URLs have addresses, so the connector never looks a name up.
-        let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(timeouts.connect));
-        http.set_nodelay(true);
-        let client = BoundedClient::new(http, timeouts);
+        let client = BoundedClient::of_addresses(timeouts);
         let poster = ReplyPoster { client, clock, random, losses: Arc::default() };
         Self { pending, poster, posts: JoinSet::new(), replies: BTreeMap::new() }
     }
@@ -141,7 +134,10 @@ impl ReplyPoster {
     /// Posts a reply once. Ends at its deadline, if that comes before the timeout of a request.
     async fn post_reply(self, started: StartedReply<Arc<TaskReply>>) -> FinishedPost {
         let StartedReply { id, reply, failures, deadline } = started;
-        let request = build_request(&reply, failures);
+        let post = reply.url.start_post(failures);
+        let request = post.and_then(|post| {
+            post.header(TASK_UUID, &reply.task).body(Full::new(reply.body.clone()))
+        });
         let limit = deadline.saturating_duration_since(Instant::now());
         let (response, _) =
             self.client.send_within(limit, request, self.clock.now(), BodyUse::Ignored).await;
@@ -179,14 +175,4 @@ impl ReplyPoster {
         debug!(task, %destination, reply = %response, "reply not posted, retried later");
         FinishedPost { id, retry_at: Some(due) }
     }
-}
-
-/// Builds the request for the address whose turn it is after this number of failures.
-fn build_request(reply: &TaskReply, failures: u32) -> hyper::http::Result<Request<Full<Bytes>>> {
-    Request::post(reply.url.dialled_uri(failures)?)
-        .header(HOST, reply.url.host_header())
-        .header(CONTENT_TYPE, "application/json")
-        .header(USER_AGENT, USER_AGENT_NAME)
-        .header(TASK_UUID, &reply.task)
-        .body(Full::new(reply.body.clone()))
 }

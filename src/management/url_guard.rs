@@ -5,10 +5,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hyper::Uri;
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::http::request::Builder;
+use hyper::{Request, Uri, http};
 use ipnet::IpNet;
 
+use super::http_client::USER_AGENT_NAME;
 use super::lookup_limiter::{LookupError, LookupLimiter};
 use crate::common::IpAllowlist;
 
@@ -34,7 +36,7 @@ pub struct UrlGuard {
 pub struct ReplyUrl {
     uri: Uri,
     host: HeaderValue,
-    /// At least one, in the order of the name service.
+    /// At least one and at most [`MAX_ADDRESSES`], in the order of the name service.
     addresses: Arc<[SocketAddr]>,
     destination: SocketAddr,
 }
@@ -127,22 +129,35 @@ impl UrlGuard {
             Ok(ip) => vec![ip],
             Err(_) => self.lookups.look_up(name, caller).await?,
         };
-        let (mut addresses, mut rejected) = (Vec::new(), Vec::new());
-        for ip in found.into_iter().map(|ip| ip.to_canonical()) {
-            let address = SocketAddr::new(ip, port);
-            if !self.allowlist.contains(ip) {
-                rejected.push(ip);
-            } else if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-        // The smallest address stays the same if the name service rotates its answers.
-        let destination = *addresses.iter().min().ok_or(UrlError::NotAllowed(rejected))?;
+        let (addresses, destination) = self.judge(found, port)?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         // User information is no part of `Host`, and the daemon does not send it.
         let host = authority.rsplit('@').next().unwrap_or_default();
         let host = HeaderValue::from_str(host).map_err(|_| UrlError::NotHttp)?;
         Ok(ReplyUrl { uri, host, addresses: addresses.into(), destination })
+    }
+
+    /// Returns the addresses that a request may go to, and the one that stands for all of them.
+    ///
+    /// # Errors
+    /// [`UrlError::NotAllowed`] if none is in the networks.
+    fn judge(
+        &self,
+        found: Vec<IpAddr>,
+        port: u16,
+    ) -> Result<(Vec<SocketAddr>, SocketAddr), UrlError> {
+        let found = found.into_iter().map(|ip| ip.to_canonical());
+        let (allowed, rejected): (Vec<_>, Vec<_>) =
+            found.partition(|ip| self.allowlist.contains(*ip));
+        // The smallest address of all stays the same if the name service rotates its answers.
+        let smallest = *allowed.iter().min().ok_or(UrlError::NotAllowed(rejected))?;
+        let mut addresses = Vec::new();
+        for address in allowed.into_iter().map(|ip| SocketAddr::new(ip, port)) {
+            if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok((addresses, SocketAddr::new(smallest, port)))
     }
 }
 
@@ -190,21 +205,27 @@ impl ReplyUrl {
         &self.uri
     }
 
-    /// Returns the address that stands for all addresses of the URL.
+    /// Returns the address that stands for all addresses of the URL. It is the same for every
+    /// spelling of a host, so that a receiver has one share of the places.
     pub fn destination(&self) -> SocketAddr {
         self.destination
     }
 
-    /// Returns the value of the header `Host`.
-    pub(super) fn host_header(&self) -> &HeaderValue {
-        &self.host
+    /// Begins a post of JSON to the address whose turn it is after this number of failures.
+    ///
+    /// # Errors
+    /// Never, because the parts come from a URL.
+    pub(super) fn start_post(&self, failures: u32) -> http::Result<Builder> {
+        let post = Request::post(self.dialled_uri(failures)?);
+        let post = post.header(HOST, &self.host).header(CONTENT_TYPE, "application/json");
+        Ok(post.header(USER_AGENT, USER_AGENT_NAME))
     }
 
     /// Returns the URL with the address whose turn it is after this number of failures.
     ///
     /// # Errors
     /// Never, because the parts come from a URL.
-    pub(super) fn dialled_uri(&self, failures: u32) -> hyper::http::Result<Uri> {
+    fn dialled_uri(&self, failures: u32) -> http::Result<Uri> {
         let turn = usize::try_from(failures).unwrap_or_default();
         let at = turn.checked_rem(self.addresses.len()).unwrap_or_default();
         let address = self.addresses.get(at).unwrap_or(&self.destination);
@@ -281,6 +302,66 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_spelling_of_a_receiver_has_one_destination_and_one_judgement() {
+        let guard = guard();
+        for (destination, urls) in [
+            (
+                "127.0.0.1:80",
+                &[
+                    "http://127.0.0.1",
+                    "http://127.0.0.1:80/other?a=b",
+                    "http://127.0.0.1:/",
+                    "http://127.0.0.1:0080/",
+                    "HTTP://LocalHost/",
+                    "http://localhost:80/",
+                    "http://2130706433/",
+                    "http://0x7f000001/",
+                    "http://0177.0.0.1/",
+                    "http://127.1/",
+                    "http://[::ffff:127.0.0.1]/",
+                    "http://[::FFFF:7f00:1]:80/",
+                    "http://[0:0:0:0:0:ffff:7f00:0001]/",
+                    "http://user:word@127.0.0.1/",
+                    "http://192.0.2.7@127.0.0.1:80/",
+                ][..],
+            ),
+            (
+                "[2001:db8::7]:8080",
+                &[
+                    "http://[2001:db8::7]:8080/",
+                    "http://[2001:DB8::0007]:8080/",
+                    "http://[2001:db8:0:0:0:0:0:7]:08080/",
+                    "http://[2001:db8::0.0.0.7]:8080/",
+                ],
+            ),
+        ] {
+            for url in urls {
+                let validated = guard.validate(url, None).await.map(|url| url.destination());
+                assert_eq!(validated, Ok(destination.parse().unwrap()), "{url}");
+            }
+        }
+        // The same spellings of an address outside of the networks.
+        let outside = UrlError::NotAllowed(vec!["198.51.100.1".parse().unwrap()]);
+        for host in ["198.51.100.1", "3325256705", "0xc6336401", "[::ffff:c633:6401]"] {
+            let rejected = guard.validate(&format!("http://{host}/"), None).await.unwrap_err();
+            assert_eq!(rejected, outside, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_destination_of_a_name_does_not_depend_on_the_order_of_its_addresses() {
+        let guard = guard();
+        let mut found: Vec<IpAddr> = (1..=20).map(|n| IpAddr::from([192, 0, 2, n])).collect();
+        found.insert(3, "198.51.100.1".parse().unwrap());
+        for _ in 0..found.len() {
+            found.rotate_left(1);
+            let (addresses, destination) = guard.judge(found.clone(), 80).unwrap();
+            assert_eq!(destination, "192.0.2.1:80".parse().unwrap());
+            assert_eq!(addresses.len(), MAX_ADDRESSES);
+        }
+    }
+
+    #[tokio::test]
     async fn a_url_is_dialled_by_its_addresses_in_turn_under_its_own_name() {
         let guard = guard();
         for (url, host, dialled) in [
@@ -291,7 +372,7 @@ mod tests {
             ("http://[::ffff:192.0.2.7]/", "[::ffff:192.0.2.7]", "http://192.0.2.7:80/"),
         ] {
             let url = guard.validate(url, None).await.unwrap();
-            assert_eq!(url.host_header(), host);
+            assert_eq!(url.host, host);
             assert_eq!(url.dialled_uri(0).unwrap().to_string(), dialled);
         }
         let mut url = guard.validate("http://127.0.0.1:1/", None).await.unwrap();

@@ -103,7 +103,8 @@ pub struct StoredJobEnd {
 pub struct JobHook {
     /// The URL. Its path and its query may contain a secret.
     pub url: Secret,
-    /// The host and the port in the URL, which are no secret.
+    /// The address and the port behind the URL, which are no secret and do not depend on the
+    /// spelling of the host.
     pub destination: String,
 }
 
@@ -123,7 +124,7 @@ pub struct OwedHook {
 pub struct StoredHook {
     /// The job.
     pub job: JobId,
-    /// The host and the port in the URL.
+    /// The address and the port behind the URL.
     pub destination: String,
 }
 
