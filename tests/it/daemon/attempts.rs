@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::MountedFs;
+use crate::support::ledger_snapshot::open_read_only;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
@@ -75,9 +76,7 @@ async fn a_stop_right_after_the_answer_still_disconnects_from_the_server() {
 /// Waits until the history has this number of joined callers, read with SQLite as an operator
 /// would.
 async fn until_joined(agent: &Agent, joined: u32) {
-    let ledger = agent.path("state/ledger.sqlite");
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let reader = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
+    let reader = open_read_only(&agent.path("state/ledger.sqlite"));
     let sql = "SELECT count(*) FROM history WHERE entry LIKE '%\"joined\"%'";
     let seen = || reader.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
     until("all have joined", async || seen() >= joined).await;

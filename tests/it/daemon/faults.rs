@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::agent::{Agent, callback, store};
 use crate::support::failures::{expect_failure, tree};
 use crate::support::filesystems::MountedFs;
+use crate::support::ledger_snapshot::count_rows;
 use crate::support::management_node::ManagementNode;
 use crate::support::non_ssh_peers::{NonSshPeer, Script};
 use crate::support::requirements::needs_root;
@@ -63,10 +64,7 @@ impl Scene {
 
     /// Counts the rows of a table of the ledger, read with SQLite as an operator would.
     fn rows(&self, table: &str) -> u32 {
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let ledger = self.agent.path("state/ledger.sqlite");
-        let ledger = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
-        ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        count_rows(&self.agent, &format!("SELECT count(*) FROM {table}"))
     }
 }
 

@@ -1,20 +1,22 @@
 //! Web hooks of the real daemon: restarts, kills, signatures, and a state disk that hangs.
 
-use std::path::Path;
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use imagestore_agent::management::EventSigner;
 use imagestore_agent::model::StoreUuid;
 use nix::sys::signal::Signal;
-use rusqlite::{Connection, OpenFlags};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::jobs::{poll, result};
-use crate::support::agent::{Agent, TOKEN, callback};
+use crate::support::agent::{Agent, TEST_TIMEOUT, TOKEN, callback};
 use crate::support::filesystems::MountedFs;
-use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
+use crate::support::http_server::{HttpRequest, HttpResponse, exchange, read_answer};
+use crate::support::ledger_snapshot::{count_rows, open_read_only};
 use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::secret_files::write_secret;
@@ -71,18 +73,8 @@ async fn failed_call(agent: &Agent, job: &str, hook: &str) {
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 
-fn count(agent: &Agent, sql: &str) -> u32 {
-    count_in(&agent.path("state"), sql)
-}
-
-fn count_in(state: &Path, sql: &str) -> u32 {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let ledger = Connection::open_with_flags(state.join("ledger.sqlite"), flags).unwrap();
-    ledger.query_row(sql, [], |row| row.get(0)).unwrap()
-}
-
 async fn until_nothing_is_owed(agent: &Agent) {
-    let owed = async || count(agent, "SELECT count(*) FROM hooks") == 0;
+    let owed = async || count_rows(agent, "SELECT count(*) FROM hooks") == 0;
     until("no result is owed", owed).await;
 }
 
@@ -131,7 +123,7 @@ async fn a_result_is_owed_until_its_receiver_is_back_also_across_restarts() {
         receiver.stop().await;
         failed_call(&agent, &job(n), &hook_of(&receiver)).await;
         let line = agent.until_logged("web hook not delivered");
-        assert!(line.contains(r#""destination":"localhost:"#), "{line}");
+        assert!(line.contains(r#""destination":"127.0.0.1:"#), "{line}");
         match restart {
             "SIGTERM" => assert!(agent.terminate().0.success()),
             "SIGKILL" => agent.kill(),
@@ -188,6 +180,74 @@ async fn a_job_that_a_kill_interrupts_ends_with_its_web_hook() {
     let reason = &received.json["error"]["cause"]["opaque"]["reason"];
     assert_eq!(reason, "interrupted_by_restart");
     until_nothing_is_owed(&scene.agent).await;
+}
+
+/// Number of the results of one caller that the daemon keeps.
+const KEPT_RESULTS: u128 = 5000;
+
+/// Ends `count` jobs whose results nobody fetches, over some connections at once.
+async fn end_jobs(agent: &Agent, first: u128, count: u128) {
+    const CONNECTIONS: u128 = 8;
+    let mut clients = JoinSet::new();
+    for connection in 0..CONNECTIONS.min(count) {
+        let jobs = (first..first + count).filter(move |job| job % CONNECTIONS == connection);
+        let line = actions(&"f".repeat(32));
+        let requests: Vec<Vec<u8>> = jobs
+            .map(|n| {
+                let headers = format!("X-Job-UUID: {}\r\n", job(n));
+                let headers = headers.as_str();
+                HttpRequest { token: Some(TOKEN), headers, ..HttpRequest::new(&line, RECONNECT) }
+                    .bytes()
+            })
+            .collect();
+        let stream = TcpStream::connect(agent.address()).await.unwrap();
+        clients.spawn(async move {
+            let (reader, mut writer) = stream.into_split();
+            let mut reader = BufReader::new(reader);
+            let bytes = requests.concat();
+            let reading = async {
+                for _ in &requests {
+                    assert_eq!(read_answer(&mut reader).await.status, 202);
+                }
+            };
+            let (written, ()) = tokio::join!(writer.write_all(&bytes), reading);
+            written.unwrap();
+        });
+    }
+    clients.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_job_under_the_uuid_of_a_dropped_one_gets_neither_its_result_nor_its_url() {
+    needs_root!();
+    let disk = MountedFs::tmpfs("size=4m");
+    let mut agent = installed(&disk, "");
+    agent.start();
+    // The receiver of the first job holds each post until its timeout of 10 s.
+    let (posted, mut posts) = unbounded_channel();
+    let silent = ManagementNode::scripted(move |received| {
+        posted.send(received.header("x-job-uuid").to_owned()).unwrap();
+        Answer::Never
+    })
+    .await;
+    failed_call(&agent, &job(1), &hook_of(&silent)).await;
+    end_jobs(&agent, 10_000, KEPT_RESULTS - 1).await;
+    // A new post has begun when the next job drops the first one.
+    while posts.try_recv().is_ok() {}
+    assert_eq!(timeout(TEST_TIMEOUT, posts.recv()).await.unwrap().unwrap(), job(1));
+    end_jobs(&agent, 20_000, 1).await;
+
+    let mut receiver = ManagementNode::answering([]).await;
+    failed_call(&agent, &job(1), &hook_of(&receiver)).await;
+    let answered = Instant::now();
+    let received = receiver.next().await;
+    // It waited neither for the post of the first job nor for the share of its receiver.
+    let delay = received.at.saturating_duration_since(answered);
+    assert!(delay < Duration::from_secs(5), "{delay:?}");
+    assert_result(&agent, &received, &job(1)).await;
+    until_nothing_is_owed(&agent).await;
+    assert!(receiver.try_next().is_none() && posts.try_recv().is_err());
+    assert!(!agent.log().contains("panicked"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,8 +338,10 @@ async fn a_caller_is_not_referred_to_a_job_whose_web_hook_is_not_recorded() {
     let id = job(1);
     let calling = call(&agent, &store, &id, &hook);
     let freezing = async {
-        let (directory, jobs) = (state.path().join("state"), "SELECT count(*) FROM jobs");
-        until("the job is recorded", async || count_in(&directory, jobs) > 0).await;
+        let ledger = state.path().join("state/ledger.sqlite");
+        let jobs = "SELECT count(*) FROM jobs";
+        let count = || open_read_only(&ledger).query_row(jobs, [], |row| row.get::<_, u32>(0));
+        until("the job is recorded", async || count().unwrap() > 0).await;
         state.frozen()
     };
     let (answer, frozen) = tokio::join!(calling, freezing);
@@ -304,18 +366,11 @@ async fn a_caller_is_not_referred_to_a_job_whose_web_hook_is_not_recorded() {
 
 #[cfg(feature = "crash-points")]
 mod kills {
-    use tokio::io::AsyncWriteExt as _;
-
     use super::*;
-
-    /// Lets the daemon die at the next pass of this point.
-    fn arm(agent: &Agent, label: &str) {
-        std::fs::write(agent.path("crash-points"), format!("{label} 1")).unwrap();
-    }
 
     fn restart(agent: &mut Agent) {
         agent.ended();
-        std::fs::remove_file(agent.path("crash-points")).unwrap();
+        agent.disarm_crash_point();
         agent.start();
     }
 
@@ -325,7 +380,7 @@ mod kills {
         let mut scene = Scene::set("").await;
         // Before the post, and between the post and its record.
         for (n, label, posts) in [(1, "hook.before", 1), (2, "hook.after", 2)] {
-            arm(&scene.agent, label);
+            scene.agent.arm_crash_point(label, 1);
             failed_call(&scene.agent, &job(n), &hook_of(&scene.receiver)).await;
             restart(&mut scene.agent);
             for _ in 0..posts {
@@ -336,12 +391,12 @@ mod kills {
             assert!(scene.receiver.try_next().is_none(), "{label}");
         }
         // The result is committed, and the caller was not referred to the job: nothing is owed.
-        arm(&scene.agent, "job.ended");
+        scene.agent.arm_crash_point("job.ended", 1);
         let hook = hook_of(&scene.receiver);
         let mut stream = TcpStream::connect(scene.agent.address()).await.unwrap();
         stream.write_all(&request(&scene.store, &job(3), &hook)).await.unwrap();
         restart(&mut scene.agent);
-        assert_eq!(count(&scene.agent, "SELECT count(*) FROM hooks"), 0);
+        assert_eq!(count_rows(&scene.agent, "SELECT count(*) FROM hooks"), 0);
         let again = scene.call(&job(3)).await;
         assert_eq!(
             (again.status, &again.body["inventory"]["status"]),

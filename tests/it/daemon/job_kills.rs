@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagestore_agent::model::StoreUuid;
-use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -16,6 +15,7 @@ use super::jobs::{call, result};
 use crate::support::agent::{Agent, TEST_TIMEOUT, TOKEN};
 use crate::support::filesystems::MountedFs;
 use crate::support::http_server::{HttpRequest, read_head};
+use crate::support::ledger_snapshot::{count_rows, open_read_only};
 use crate::support::requirements::needs_root;
 use crate::support::seeded_rng::SeededRng;
 use crate::support::sshd::{Builder, User};
@@ -34,15 +34,6 @@ fn jobs() -> u128 {
 
 fn body(job: u128) -> String {
     json!({"reconnectImageStoreBackupStorage": {"userTags": [format!("job::{job}.")]}}).to_string()
-}
-
-fn ledger(agent: &Agent) -> Connection {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-    Connection::open_with_flags(agent.path("state/ledger.sqlite"), flags).unwrap()
-}
-
-fn count(agent: &Agent, sql: &str) -> u32 {
-    ledger(agent).query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +83,7 @@ async fn no_job_is_lost_and_none_runs_twice_whenever_the_daemon_dies() {
             0 => timeout(TEST_TIMEOUT, first_answer.notified()).await.expect("no call answered"),
             1 => {
                 let running = "SELECT count(*) FROM jobs WHERE ended IS NULL";
-                until("a job is running", async || count(&agent, running) > 0).await;
+                until("a job is running", async || count_rows(&agent, running) > 0).await;
             }
             _ => sleep(chance.below(RUN)).await,
         }
@@ -117,9 +108,9 @@ async fn no_job_is_lost_and_none_runs_twice_whenever_the_daemon_dies() {
             }
         }
     }
-    let stored = count(&agent, "SELECT count(*) FROM jobs WHERE ended IS NOT NULL");
+    let stored = count_rows(&agent, "SELECT count(*) FROM jobs WHERE ended IS NOT NULL");
     assert_eq!(u128::from(stored), jobs().next_multiple_of(JOBS_PER_RUN));
-    let ledger = ledger(&agent);
+    let ledger = open_read_only(&agent.path("state/ledger.sqlite"));
     let sql = "SELECT entry FROM history WHERE entry LIKE '%job::%'";
     let mut runs = std::collections::BTreeMap::<String, u32>::new();
     let mut statement = ledger.prepare(sql).unwrap();

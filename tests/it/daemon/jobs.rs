@@ -228,8 +228,7 @@ mod kills {
     impl Scene {
         /// Sends a call that the daemon does not survive, and starts it again.
         async fn killed_call(&mut self, label: &str, job: &str, line: &str, body: &str) {
-            let file = self.agent.path("crash-points");
-            std::fs::write(&file, format!("{label} 1")).unwrap();
+            self.agent.arm_crash_point(label, 1);
             let headers = format!("X-Job-UUID: {job}\r\n");
             let request = HttpRequest {
                 token: Some(TOKEN),
@@ -239,7 +238,7 @@ mod kills {
             let mut stream = TcpStream::connect(self.agent.address()).await.unwrap();
             tokio::io::AsyncWriteExt::write_all(&mut stream, &request.bytes()).await.unwrap();
             self.agent.ended();
-            std::fs::remove_file(file).unwrap();
+            self.agent.disarm_crash_point();
             self.agent.start();
         }
     }

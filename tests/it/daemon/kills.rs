@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use imagestore_agent::cli::DaemonResponse;
-use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 #[cfg(feature = "crash-points")]
@@ -14,6 +13,7 @@ use crate::daemon::ledger_damage::MIGRATION_POINTS;
 use crate::support::agent::{Agent, callback, store};
 use crate::support::event_order::EventOrder;
 use crate::support::filesystems::MountedFs;
+use crate::support::ledger_snapshot::{count_rows, open_read_only};
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
@@ -53,7 +53,7 @@ impl Armed {
             }
             #[cfg(feature = "crash-points")]
             At::Point(label) => {
-                std::fs::write(&file, format!("{label} {nth}")).unwrap();
+                agent.arm_crash_point(label, nth);
                 None
             }
         };
@@ -174,13 +174,8 @@ impl Scene {
         if killed { Err(Killed) } else { Ok(()) }
     }
 
-    fn ledger(&self) -> Connection {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        Connection::open_with_flags(self.agent.path("state/ledger.sqlite"), flags).unwrap()
-    }
-
     fn count(&self, sql: &str) -> u32 {
-        self.ledger().query_row(sql, [], |row| row.get(0)).unwrap()
+        count_rows(&self.agent, sql)
     }
 
     fn hear(&mut self) {
@@ -192,7 +187,7 @@ impl Scene {
     /// Checks that each status in the ledger is that of the newest event, delivered or in the
     /// outbox, and that the ledger has everything that was answered.
     fn the_ledger_agrees(&self, old: &str, replies: &[DaemonResponse]) {
-        let ledger = self.ledger();
+        let ledger = open_read_only(&self.agent.path("state/ledger.sqlite"));
         let sql = "SELECT s.store, s.standing ->> 'status', (
                 SELECT o.notice ->> 'new_status' FROM outbox o WHERE o.store = s.store
                 ORDER BY o.epoch DESC, o.seq DESC LIMIT 1

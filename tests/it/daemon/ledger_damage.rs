@@ -107,11 +107,11 @@ fn a_migration_that_is_killed_at_its_commit_leaves_one_whole_ledger() {
         let mut agent = installed_with_format_1(disk.path());
         let (before, rows) = format_and_rows(&agent);
         assert_eq!(before, 1);
-        fs::write(agent.path("crash-points"), format!("{label} {nth}")).unwrap();
+        agent.arm_crash_point(label, nth);
         let killed = agent.run_serve_to_end();
         assert_eq!(killed.status.code(), None, "{label} {nth}: not killed");
         assert_eq!(format_and_rows(&agent), (format, rows.clone()), "{label} {nth}");
-        fs::remove_file(agent.path("crash-points")).unwrap();
+        agent.disarm_crash_point();
         assert_starts(&mut agent, &rows);
     }
 }

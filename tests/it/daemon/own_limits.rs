@@ -13,6 +13,7 @@ use crate::support::agent::{Agent, NOBODY, PROGRAM, callback};
 use crate::support::failures::root_cause;
 use crate::support::filesystems::MountedFs;
 use crate::support::health::{changes, check, condition};
+use crate::support::ledger_snapshot::open_read_only;
 use crate::support::management_node::ManagementNode;
 use crate::support::processes::{children, descriptors};
 use crate::support::requirements::{needs_root, run};
@@ -86,9 +87,7 @@ async fn a_worker_that_something_else_kills_counts_against_no_store() {
 /// Returns the part of the ledger that a daemon without a process must not change: the attempt, the
 /// transitions and the outbox.
 fn durable_state(agent: &Agent) -> (String, u32, u32) {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let ledger = agent.path("state/ledger.sqlite");
-    let ledger = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
+    let ledger = open_read_only(&agent.path("state/ledger.sqlite"));
     let sql = "SELECT standing ->> '$.status' || (standing ->> '$.attempt') \
          || (standing ->> '$.position.seq'), \
          (SELECT count(*) FROM history WHERE entry NOT LIKE '%\"turned\"%' \

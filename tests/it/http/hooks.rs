@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::golden_request::GoldenRequest;
 use crate::support::http_server::{
-    BROKEN, GOOD, HELD, HttpRequest, HttpResponse, OPERATOR, READER, TestServer, exchange,
+    BROKEN, GOOD, HELD, HttpRequest, HttpResponse, OPERATOR, READER, TestServer, exchange, tokens,
     with_timeout,
 };
 use crate::support::management_node::{Answer, ManagementNode, Received};
@@ -44,9 +44,19 @@ async fn call(
     id: &str,
     hook: &str,
 ) -> HttpResponse {
+    call_as(OPERATOR, server, store, id, hook).await
+}
+
+async fn call_as(
+    token: &str,
+    server: &TestServer,
+    store: impl std::fmt::Display,
+    id: &str,
+    hook: &str,
+) -> HttpResponse {
     let headers = format!("X-Job-UUID: {id}\r\nX-Web-Hook: {hook}\r\n");
-    let line = actions(store);
-    server.ask(HttpRequest { headers: &headers, ..HttpRequest::new(&line, RECONNECT) }).await
+    let (line, token) = (actions(store), Some(token));
+    server.ask(HttpRequest { token, headers: &headers, ..HttpRequest::new(&line, RECONNECT) }).await
 }
 
 /// Sends a call that is answered with 202, and returns the time of the answer.
@@ -280,4 +290,36 @@ async fn a_receiver_that_is_silent_delays_no_other() {
     })
     .await;
     assert!(silent.peak() <= 8, "{}", silent.peak());
+}
+
+/// The share of one caller alone is a part of that of the receiver.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_receiver_of_several_callers_holds_eight_places_under_any_spelling() {
+    let server = server();
+    let names: Vec<String> = (0..6).map(|n| format!("caller-{n}")).collect();
+    let lines = names.iter().map(|name| {
+        let hash = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+        format!("{name}:{}\n", data_encoding::HEXLOWER.encode(hash.as_ref()))
+    });
+    server.tokens.send_replace(tokens(&lines.collect::<String>()));
+    let silent = SilentReceiver::start(Silence::NeverAnswers).await;
+    let port = silent.address.port();
+    let hosts = ["127.0.0.1", "LOCALHOST", "2130706433", "[::ffff:127.0.0.1]"];
+    for (n, (name, host)) in (0..).zip(names.iter().flat_map(|name| hosts.map(|host| (name, host))))
+    {
+        let hook = format!("http://{host}:{port}/hook");
+        assert_eq!(call_as(name, &server, BROKEN, &job(n), &hook).await.status, 202);
+    }
+    with_timeout(async {
+        while silent.peak() < 8 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Another receiver of a caller that waits gets its result, and the silent one gets no more.
+    let mut receiver = ManagementNode::answering([]).await;
+    let answer = call_as(&names[0], &server, BROKEN, &job(100), &receiver.url_of("/hook")).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(receiver.next().await.header("x-job-uuid"), job(100));
+    assert_eq!(silent.peak(), 8);
 }

@@ -135,6 +135,19 @@ impl Agent {
         command
     }
 
+    /// Lets the daemon die when it passes this point for the `nth` time from its next start or from
+    /// now on.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn arm_crash_point(&self, label: &str, nth: u32) {
+        fs::write(self.path("crash-points"), format!("{label} {nth}")).unwrap();
+    }
+
+    /// Disarms what [`Agent::arm_crash_point`] has armed.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn disarm_crash_point(&self) {
+        fs::remove_file(self.path("crash-points")).unwrap();
+    }
+
     /// Starts the daemon and waits until it serves.
     pub(crate) fn start(&mut self) {
         assert!(self.start_under(&[]), "the daemon ended without serving");

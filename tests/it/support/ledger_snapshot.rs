@@ -4,13 +4,23 @@
 //! * Each statement that compares rows of several tables reads them in one snapshot of the
 //!   database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::agent::Agent;
 use super::event_order::EventOrder;
 use super::wait::until;
+
+/// Opens a ledger as an operator would, so that the daemon can go on.
+pub(crate) fn open_read_only(ledger: &Path) -> Connection {
+    Connection::open_with_flags(ledger, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+}
+
+/// Returns the number that a statement selects from the ledger of a daemon.
+pub(crate) fn count_rows(agent: &Agent, sql: &str) -> u32 {
+    open_read_only(&agent.path("state/ledger.sqlite")).query_row(sql, [], |row| row.get(0)).unwrap()
+}
 
 /// The ledger of a daemon, opened read-only for each statement.
 pub(crate) struct LedgerReader(PathBuf);
@@ -27,9 +37,7 @@ impl LedgerReader {
         store: &str,
         map_row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> T {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let ledger = Connection::open_with_flags(&self.0, flags).unwrap();
-        ledger.query_row(sql, [store], map_row).unwrap()
+        open_read_only(&self.0).query_row(sql, [store], map_row).unwrap()
     }
 
     /// Waits until each of these stores is Connected and has no notice in the outbox.
