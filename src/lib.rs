@@ -37,6 +37,7 @@
 //! | 2 | [`lifecycle`] | Decides the status of a store. |
 //! | 2 | [`delivery`] | Classifies the replies to notices and schedules the next delivery. |
 //! | 2 | [`query`] | Evaluates ZStack's queries over lists of records. |
+//! | 2 | [`catalog`] | Has the texts of reasons, conditions, checks and codes, in two languages. |
 //! | 1 | [`model`] | Defines the values of the domain. |
 //! | 0 | [`common`] | Offers general tools: time, randomness, backoff, sanitized text. |
 //!
@@ -59,6 +60,7 @@
 
 pub mod agent;
 pub mod app;
+pub mod catalog;
 pub mod cli;
 pub mod common;
 pub mod delivery;

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::process::ExitStatus;
+use crate::catalog::{Language, fault_action};
 use crate::common::{
     Clock as _, Random as _, SystemClock, SystemRandom, mask_hidden, print_json, print_text,
     report_line,
@@ -59,7 +60,7 @@ pub fn init_directory(
         Err(error) => {
             report_line(&error);
             if let InitError::Fault(fault) = &error {
-                report_line(format_args!("  remedy: {}", fault.remedy()));
+                report_line(format_args!("  remedy: {}", fault_action(fault, Language::English)));
             }
             ExitStatus::Failed
         }

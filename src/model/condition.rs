@@ -1,5 +1,5 @@
 //! Conditions: problems that need an operator but do not disconnect the store. Each has a stable
-//! name and a remedy.
+//! name, and its texts are in `catalog`.
 
 use crate::common::string_enum;
 
@@ -42,59 +42,14 @@ string_enum! {
     }
 }
 
-impl Condition {
-    /// Returns the remedy for the operator.
-    pub const fn remedy(self) -> &'static str {
-        match self {
-            Self::Unverified => "do nothing: the first probe follows within seconds",
-            Self::NotProbed => {
-                "remove the obstacle in the message: the state of the store is unknown until the check ends"
-            }
-            Self::NearFull => "remove images, or grow the filesystem before it is full",
-            Self::Full => "remove images, or grow the filesystem; nothing can be stored until then",
-            Self::QuotaExceeded => {
-                "raise the quota of the daemon's user or project, or remove images"
-            }
-            Self::InodesFull => {
-                "remove files: space is left, but no inode for a new file; mkfs sets the number of inodes"
-            }
-            Self::SyncUnsupported => {
-                "use a filesystem, or a version or option of its server, that supports fsync: a crash may lose images that are reported as stored"
-            }
-            Self::SlowProbe => {
-                "check the load and the health of the disk and, if it is remote, its network"
-            }
-            Self::SharedFilesystem => "count the space once, or give each store its own filesystem",
-            Self::ProofUnavailable => {
-                "let the user read /proc/sys/kernel/random/boot_id over SFTP, or set ssh.prove_host = false"
-            }
-            Self::StaleNamespace => {
-                "restart the daemon's container, and pass the image directories to it with rslave"
-            }
-            Self::LegacyAlgorithms => "update the SSH servers, then empty ssh.legacy",
-            Self::AcceptsAnyHostKey => {
-                "set ssh.host_key_policy to pin-on-first-use: the daemon now trusts any server that answers"
-            }
-            Self::DeliveryRefused => {
-                "check the responses of the management node, callback.urls and callback.format"
-            }
-            Self::DeliveryBehind => {
-                "make the management node reachable; the daemon then delivers the waiting notices in order"
-            }
-            Self::StateDiskTrouble => "free space on the disk of state.dir, or repair the disk",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_condition_reads_back_from_its_word_and_has_a_remedy() {
+    fn every_condition_reads_back_from_its_word() {
         for condition in Condition::ALL {
             assert_eq!(condition.as_str().parse().as_ref(), Ok(condition));
-            assert!(!condition.remedy().is_empty());
         }
     }
 }

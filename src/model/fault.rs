@@ -208,17 +208,6 @@ impl Fault {
             || evidence.is_some_and(|evidence| evidence.may_be_rejection)
     }
 
-    /// Returns the remedy for the operator.
-    pub fn remedy(&self) -> &str {
-        self.remedy.as_deref().unwrap_or_else(|| self.reason.remedy())
-    }
-
-    /// Returns the remedy without the explanation of a general one. A remedy made for this case is
-    /// not cut: it may need a condition before its action, and `: ` between the two.
-    pub fn short_remedy(&self) -> &str {
-        self.remedy.as_deref().unwrap_or_else(|| self.reason.short_remedy())
-    }
-
     /// Returns the remedy made for this case, or `None` if the general one applies.
     pub fn custom_remedy(&self) -> Option<&str> {
         self.remedy.as_deref()

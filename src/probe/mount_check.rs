@@ -138,6 +138,7 @@ pub(super) fn explain_missing_directory(fault: Fault, expectation: &ProbeExpecta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Language, fault_action};
 
     #[test]
     fn another_disk_has_another_number_or_another_type() {
@@ -280,7 +281,11 @@ mod tests {
             let fault = root_disk_fault(&mount(relation)).unwrap();
             assert_eq!(fault.reason(), Reason::OnRootDisk);
             for word in words {
-                assert!(fault.remedy().contains(word), "{word}: {}", fault.remedy());
+                assert!(
+                    fault_action(&fault, Language::English).contains(word),
+                    "{word}: {}",
+                    fault_action(&fault, Language::English)
+                );
             }
         }
     }

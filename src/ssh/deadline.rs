@@ -145,6 +145,7 @@ fn depends_on_time(reason: Reason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Language, fault_action};
     use crate::model::Fact;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -182,7 +183,11 @@ mod tests {
             assert_eq!(fault.facts()["phase"], Fact::from("x"));
         }
         let short = timed_out(3, 0, none);
-        assert!(short.remedy().contains("raise monitor.attempt_deadline"), "{}", short.remedy());
+        assert!(
+            fault_action(&short, Language::English).contains("raise monitor.attempt_deadline"),
+            "{}",
+            fault_action(&short, Language::English)
+        );
         assert!(timed_out(30, 0, none).custom_remedy().is_none());
     }
 

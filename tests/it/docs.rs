@@ -4,8 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use imagestore_agent::app::ExitStatus;
+use imagestore_agent::catalog::{
+    DoctorCheck, ExitCause, Guidance, KNOWN_MESSAGES, Language, Runbook, Text, ZstackCode,
+    condition_guidance, reason_guidance,
+};
 use imagestore_agent::model::{Condition, Reason};
-use imagestore_agent::wire::MAX_BODY_BYTES;
+use imagestore_agent::wire::{ERROR_CODES, MAX_BODY_BYTES};
 
 fn text(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -42,7 +47,8 @@ fn every_reason_has_its_row_with_pace_and_remedy() {
         .collect();
     let program = Reason::ALL.iter().map(|reason| {
         let pace = if reason.is_soft() { "soft" } else { "hard" };
-        (reason.as_str().to_owned(), (pace.to_owned(), reason.remedy().to_owned()))
+        let action = reason_guidance(*reason).action.plain(Language::English).into_owned();
+        (reason.as_str().to_owned(), (pace.to_owned(), action))
     });
     assert_eq!(documented, program.collect());
 }
@@ -54,8 +60,80 @@ fn every_condition_has_its_row_with_its_remedy() {
         .filter(|row| row.len() == 3)
         .map(|row| (row[0].trim_matches('`').to_owned(), row[2].clone()))
         .collect();
-    let program = Condition::ALL.iter().map(|c| (c.as_str().to_owned(), c.remedy().to_owned()));
+    let program = Condition::ALL.iter().map(|condition| {
+        let action = condition_guidance(*condition).action.plain(Language::English).into_owned();
+        (condition.as_str().to_owned(), action)
+    });
     assert_eq!(documented, program.collect());
+}
+
+#[test]
+fn every_error_code_and_exit_code_is_explained() {
+    let explained: BTreeSet<&str> = ZstackCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(explained, ERROR_CODES.iter().map(|(code, _)| *code).collect());
+    let exits = [
+        ExitStatus::Ok,
+        ExitStatus::Failed,
+        ExitStatus::Usage,
+        ExitStatus::Settings,
+        ExitStatus::Ledger,
+        ExitStatus::Bind,
+        ExitStatus::Internal,
+        ExitStatus::Locked,
+    ];
+    let exits: Vec<String> = exits.iter().map(|exit| (*exit as u8).to_string()).collect();
+    assert_eq!(exits, ExitCause::ALL.iter().map(|cause| cause.as_str()).collect::<Vec<_>>());
+    let documented = text("docs/operations.md");
+    for cause in &ExitCause::ALL[3..] {
+        assert!(documented.contains(&format!("\n| {cause} | ")), "{cause}");
+    }
+}
+
+/// Returns every text of the catalog.
+fn catalog_texts() -> Vec<Text> {
+    let reasons = Reason::ALL.iter().map(|reason| reason_guidance(*reason));
+    let conditions = Condition::ALL.iter().map(|condition| condition_guidance(*condition));
+    let of_guidance = |it: Guidance| [it.meaning, it.impact, it.action];
+    let mut texts: Vec<Text> = reasons.chain(conditions).flat_map(of_guidance).collect();
+    let checks = DoctorCheck::ALL.iter().map(|it| it.advice());
+    let exits = ExitCause::ALL.iter().map(|it| it.advice());
+    let codes = ZstackCode::ALL.iter().map(|it| it.advice());
+    texts.extend(checks.chain(exits).chain(codes).flat_map(|it| [it.meaning, it.action]));
+    texts.extend(KNOWN_MESSAGES.iter().flat_map(|it| [it.meaning, it.action]));
+    for text in Runbook::ALL.iter().map(|it| it.text()) {
+        texts.extend([text.title, text.situation]);
+        texts.extend(text.steps);
+    }
+    texts
+}
+
+#[test]
+fn the_settings_in_the_texts_exist() {
+    let example = text("config/agent.toml");
+    let mut section = String::new();
+    let mut settings = BTreeSet::new();
+    for line in example.lines().map(|line| line.trim_start_matches('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            settings.insert(format!("{section}.{key}"));
+        }
+    }
+    let sections = ["api", "auth", "callback", "monitor", "server", "ssh", "state", "storage"];
+    let mut named = 0;
+    for text in catalog_texts() {
+        for span in text.en.split('`').skip(1).step_by(2) {
+            let setting = span.split(' ').next().unwrap();
+            let is_setting = setting.split_once('.').is_some_and(|(s, _)| sections.contains(&s));
+            if is_setting {
+                let known = settings.iter().any(|it| it == setting)
+                    || settings.iter().any(|it| it.starts_with(&format!("{setting}.")));
+                assert!(known, "{setting} in {:?}", text.en);
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 30, "only {named} settings found");
 }
 
 #[test]

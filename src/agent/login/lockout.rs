@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::catalog::{Language, fault_action};
 use crate::common::Timestamp;
 use crate::model::{Fault, LoginRejections};
 
@@ -40,7 +41,7 @@ impl LockoutGuard {
         // The secrets may be right: the rules for accounts, or the server itself, may be at fault.
         let remedy = format!(
             "{}; if the account was repaired on the server, retry with --force",
-            fault.remedy()
+            fault_action(&fault, Language::English)
         );
         Some(
             fault
@@ -197,8 +198,10 @@ mod tests {
         let fault = refusals.cached_rejection(later).unwrap();
         assert_eq!(fault.reason(), Reason::CredentialsRefused);
         assert_eq!(fault.details(), refused().details());
-        assert!(fault.remedy().starts_with(Reason::CredentialsRefused.remedy()));
-        assert!(fault.remedy().ends_with("retry with --force"));
+        let action = fault_action(&fault, Language::English);
+        let general = fault_action(&refused(), Language::English).into_owned();
+        assert!(action.starts_with(&general), "{action}");
+        assert!(action.ends_with("retry with --force"), "{action}");
         assert_eq!(fault.facts()["remembered"], Fact::Flag(true));
         assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
         assert_eq!(fault.retry_after(), Some(Duration::from_secs(600)));

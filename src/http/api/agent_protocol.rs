@@ -16,6 +16,7 @@ use hyper::StatusCode;
 use super::AppState;
 use super::response;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
+use crate::catalog::{Language, fault_action};
 use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
@@ -142,7 +143,7 @@ fn is_image_dir(dir: &ImageDir, path: &str) -> bool {
 
 /// Returns the failure and its remedy in one text, because the reply has only one field for both.
 fn failure_text(failure: &AttemptFailure) -> String {
-    format!("{failure}. Remedy: {}", failure.root_fault().remedy())
+    format!("{failure}. Remedy: {}", fault_action(failure.root_fault(), Language::English))
 }
 
 fn is_transient(failure: &AttemptFailure) -> bool {

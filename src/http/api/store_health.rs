@@ -98,7 +98,7 @@ fn condition_bodies<S>(
     let probed = snapshot.checks.examine.last;
     let active = active_conditions(snapshot, shared, &state.daemon.conditions).into_iter();
     let active = active.map(|ActiveCondition { condition, message, since }| {
-        ConditionBody::new_active(condition.as_str(), message, condition.remedy(), probed, since)
+        ConditionBody::new_active(condition, message, probed, since)
     });
     ConditionBody::check_conditions(&snapshot.checks).into_iter().chain(active).collect()
 }

@@ -1,6 +1,7 @@
 //! Secrets are sealed, and a lost key destroys nothing.
 
 use super::*;
+use crate::catalog::{Language, fault_action};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -112,7 +113,11 @@ async fn a_disk_error_and_a_changed_secret_have_different_reasons() {
     sqlite.execute_batch("DROP TABLE secrets").unwrap();
     let fault = opened.ledger.credentials(&store(1)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::StateDiskTrouble);
-    assert!(fault.remedy().contains("state.dir"), "{}", fault.remedy());
+    assert!(
+        fault_action(&fault, Language::English).contains("state.dir"),
+        "{}",
+        fault_action(&fault, Language::English)
+    );
     opened.writer.close_ledger().await;
 }
 

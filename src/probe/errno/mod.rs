@@ -180,6 +180,7 @@ fn permission_denied(fault: Fault, error: &WorkerError, errno: Errno) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Language, fault_action};
     use crate::model::Fact;
     use crate::probe::root_disk::RootRelation;
     use crate::probe::worker::protocol::{FileAttribute, WorkerOperation};
@@ -252,7 +253,7 @@ mod tests {
             let fault = at(below, WorkerOperation::Create, Errno::EACCES, None);
             assert_eq!(fault.facts()["mode"], Fact::Text("0755".to_owned()));
             assert_eq!(fault.facts()["owner"], Fact::Number(0));
-            let remedy = fault.remedy();
+            let remedy = fault_action(&fault, Language::English);
             assert!(remedy.contains("imagestore-agent init /srv/images "), "{remedy}");
         }
     }
@@ -260,7 +261,11 @@ mod tests {
     #[test]
     fn a_read_only_namespace_has_a_drop_in_as_its_remedy() {
         let fault = of(WorkerOperation::Create, Errno::EROFS, Some(&mount(false)));
-        assert!(fault.remedy().contains("ReadWritePaths=-/srv"), "{}", fault.remedy());
+        assert!(
+            fault_action(&fault, Language::English).contains("ReadWritePaths=-/srv"),
+            "{}",
+            fault_action(&fault, Language::English)
+        );
     }
 
     #[test]
@@ -268,7 +273,8 @@ mod tests {
         let set = |attribute| AttributeState::Set { path: "/srv/images/x".to_owned(), attribute };
         let remedy_of = |errno: Errno, attribute| {
             let step = WorkerOperation::Create;
-            with_attribute("/x", step, errno as i32, None, attribute).remedy().to_owned()
+            let fault = with_attribute("/x", step, errno as i32, None, attribute);
+            fault_action(&fault, Language::English).into_owned()
         };
         let immutable = remedy_of(Errno::EPERM, set(FileAttribute::Immutable));
         assert!(immutable.contains("chattr -i /srv/images/x"), "{immutable}");
@@ -293,6 +299,10 @@ mod tests {
         assert_eq!(fault.reason(), Reason::IoError);
         assert_eq!(fault.facts()["errno"], Fact::Text("511".to_owned()));
         assert!(fault.details().contains("511"), "{fault}");
-        assert!(fault.remedy().contains("not documented"), "{}", fault.remedy());
+        assert!(
+            fault_action(&fault, Language::English).contains("not documented"),
+            "{}",
+            fault_action(&fault, Language::English)
+        );
     }
 }

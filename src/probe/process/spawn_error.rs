@@ -62,6 +62,7 @@ fn lacking_file(null: Option<Errno>, program: Option<Errno>) -> Option<LackingFi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Language, fault_action};
 
     #[test]
     fn a_file_that_is_lacking_is_named_before_any_limit() {
@@ -84,8 +85,8 @@ mod tests {
         let dir = ImageDir::parse("/srv/images").unwrap();
         let error = io::Error::from(Errno::EAGAIN);
         let fault = spawn_fault(&error, Path::new("/proc/self/exe"), &dir);
-        assert!(fault.remedy().contains("limits"), "{fault}");
+        assert!(fault_action(&fault, Language::English).contains("limits"), "{fault}");
         let fault = spawn_fault(&io::Error::from(Errno::ENOENT), Path::new("/absent"), &dir);
-        assert!(fault.remedy().contains("mount /proc"), "{fault}");
+        assert!(fault_action(&fault, Language::English).contains("mount /proc"), "{fault}");
     }
 }

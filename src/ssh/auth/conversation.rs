@@ -165,6 +165,7 @@ fn requires_new_password(server_text: &str, prompt_texts: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Language, fault_action};
 
     use UnanswerablePrompts::{ExpiredPassword, SecondFactor, WrongPassword};
 
@@ -210,7 +211,10 @@ mod tests {
         let fault = |reason| unanswerable_fault("u", reason, "Konto gesperrt");
         let expired = fault(ExpiredPassword);
         assert_eq!(expired.reason(), Reason::CredentialsRefused);
-        assert!(expired.remedy().starts_with("change the user's password"), "{expired:?}");
+        assert!(
+            fault_action(&expired, Language::English).starts_with("change the user's password"),
+            "{expired:?}"
+        );
         assert!(fault(WrongPassword).details().contains("Konto gesperrt"));
         assert_eq!(fault(SecondFactor).reason(), Reason::SecondFactorMissing);
     }

@@ -302,12 +302,16 @@ async fn session_end_fault(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Language, fault_action};
 
     #[test]
     fn an_undecided_login_counts_as_rejected_if_the_server_answered_it() {
         let fault = undecided_fault(Some(AuthMethod::Password), true);
         assert!(fault.details().contains("RFC 4252") && fault.counts_as_rejection(), "{fault}");
-        assert!(fault.remedy().starts_with("change the password"), "{fault:?}");
+        assert!(
+            fault_action(&fault, Language::English).starts_with("change the password"),
+            "{fault:?}"
+        );
         let fault = undecided_fault(Some(AuthMethod::PublicKey), true);
         assert!(!fault.details().contains("password") && fault.counts_as_rejection(), "{fault}");
         for pending in [Some(AuthMethod::Password), None] {

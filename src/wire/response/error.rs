@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::catalog::{Language, fault_action, short_fault_action};
 use crate::model::{AttemptFailure, Fact, Fault};
 
 /// The text between the description of a failure and its remedy, in the details of an answer.
@@ -96,8 +97,9 @@ impl ErrorCode {
 
     /// Creates the error of one fault, with its reason, check, facts and remedy.
     pub fn from_fault(code: &'static str, fault: &Fault) -> Self {
-        let mut error = Self::new(code, fault.details()).with_elaboration(fault.remedy());
-        error.short_remedy = Some(fault.short_remedy().to_owned());
+        let mut error = Self::new(code, fault.details())
+            .with_elaboration(fault_action(fault, Language::English));
+        error.short_remedy = Some(short_fault_action(fault, Language::English).into_owned());
         for (name, fact) in fault.facts() {
             error.opaque.insert(name.clone(), fact_value(fact));
         }
@@ -147,7 +149,7 @@ fn check_entry(fault: &Fault) -> Value {
     entry.insert("check".to_owned(), fault.reason().failed_check().as_str().into());
     entry.insert("reason".to_owned(), fault.reason().as_str().into());
     entry.insert("details".to_owned(), fault.details().into());
-    entry.insert("elaboration".to_owned(), fault.remedy().into());
+    entry.insert("elaboration".to_owned(), fault_action(fault, Language::English).into());
     Value::Object(entry)
 }
 
@@ -165,6 +167,7 @@ pub(in crate::wire) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::catalog::reason_guidance;
     use crate::model::Reason;
 
     pub(in crate::wire) fn example_failure() -> AttemptFailure {
@@ -224,7 +227,7 @@ pub(in crate::wire) mod tests {
             let failure = AttemptFailure::from_fault(Fault::new(*reason, "x"));
             let error = ErrorCode::connect_failed(&failure).with_remedy_in_details();
             let (_, remedy) = error.details.split_once(REMEDY_MARK).unwrap();
-            assert_eq!(remedy, reason.short_remedy());
+            assert_eq!(remedy, reason_guidance(*reason).short_action(Language::English));
         }
         // A remedy for one case is complete, also if a condition comes before its action.
         let fault = Fault::new(Reason::PermissionDenied, "x").with_remedy("as root: chattr -i /a");

@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ErrorCode, HistoryLine, InventoryBody};
+use crate::catalog::{Language, condition_guidance, fault_action};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, LastAttempt, StoreChecks};
 use crate::model::{
-    Capacity, Fault, HostIdentity, HostKey, InodeCounts, MountLocation, MountedPart, Reason,
-    RemoteMarker, UnverifiedHost,
+    Capacity, Condition, Fault, HostIdentity, HostKey, InodeCounts, MountLocation, MountedPart,
+    Reason, RemoteMarker, UnverifiedHost,
 };
 
 /// A condition in the style of Kubernetes: `status` is `True`, `False` or `Unknown`.
@@ -58,7 +59,10 @@ impl ConditionBody {
             status,
             reason,
             message,
-            remedy: check.fault.as_ref().map(|fault| fault.remedy().to_owned()),
+            remedy: check
+                .fault
+                .as_ref()
+                .map(|fault| fault_action(fault, Language::English).into_owned()),
             last_probe_time: check.last.map(rfc3339_text),
             last_transition_time: check.since.map(rfc3339_text),
             last_good_time: check.last_good.map(rfc3339_text),
@@ -67,18 +71,19 @@ impl ConditionBody {
 
     /// Creates an active condition.
     pub fn new_active(
-        kind: &'static str,
+        condition: Condition,
         message: String,
-        remedy: &str,
         probed: Option<Timestamp>,
         since: Option<Timestamp>,
     ) -> Self {
+        let kind = condition.as_str();
+        let action = condition_guidance(condition).action;
         Self {
             kind,
             status: "True",
             reason: kind,
             message,
-            remedy: Some(remedy.to_owned()),
+            remedy: Some(action.plain(Language::English).into_owned()),
             last_probe_time: probed.map(rfc3339_text),
             last_transition_time: since.map(rfc3339_text),
             last_good_time: None,

@@ -8,6 +8,7 @@ use imagestore_agent::model::{MountLocation, MountedPart, Reason};
 use imagestore_agent::probe::{ProbeOptions, Prober};
 
 use crate::probe::{AGENT, add, claim, claimed, examine, names, options, serve, text_fact};
+use crate::support::failures::english_action;
 use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 
@@ -86,7 +87,7 @@ async fn the_root_disk_of_the_host_is_recognized_by_the_files_of_the_runtime() {
         assert_eq!(fault.reason(), Reason::OnRootDisk, "{fault}");
         assert_eq!(text_fact(&fault, "file"), file);
         for word in [file, &text_fact(&fault, "device"), "storage.allow_root_disk"] {
-            assert!(fault.remedy().contains(word), "{word}: {}", fault.remedy());
+            assert!(english_action(&fault).contains(word), "{word}: {}", english_action(&fault));
         }
         assert_eq!(names(&folder), Vec::<String>::new(), "nothing was written");
     }
@@ -110,7 +111,11 @@ async fn a_bound_folder_of_an_unknown_disk_is_not_a_mount_of_its_own() {
         let prober = container.prober(in_srv(), &[(from, IMAGES)]);
         let fault = examine(&prober, Path::new(IMAGES), &add()).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::OnRootDisk, "{fault}");
-        assert!(fault.remedy().contains("storage.allow_root_disk"), "{}", fault.remedy());
+        assert!(
+            english_action(&fault).contains("storage.allow_root_disk"),
+            "{}",
+            english_action(&fault)
+        );
         assert_eq!(names(from), Vec::<String>::new());
     }
     // The disk itself, or its folder beside it.

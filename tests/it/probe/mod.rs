@@ -24,6 +24,7 @@ use imagestore_agent::probe::{
 };
 use tokio::time::Instant;
 
+use crate::support::failures::english_action;
 use crate::support::filesystems::{BindMount, MountedFs};
 use crate::support::requirements::needs_root;
 
@@ -208,7 +209,7 @@ async fn a_read_only_disk_is_distinguished_from_a_read_only_view_of_it() {
     let fault =
         examine(&prober, &around.join("view"), &serve(place.clone(), true)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::NamespaceReadOnly, "{fault}");
-    assert!(fault.remedy().contains("ReadWritePaths="), "{}", fault.remedy());
+    assert!(english_action(&fault).contains("ReadWritePaths="), "{}", english_action(&fault));
     drop(view);
     disk.remount("ro");
     // The superblock shows it, also without a write.
@@ -347,7 +348,11 @@ async fn without_permission_the_command_that_mends_it_is_named() {
     let fault = examine(&nobody, folder.path(), &add()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::PermissionDenied, "{fault}");
     assert_eq!(text_fact(&fault, "mode"), "0755");
-    assert!(fault.remedy().contains("imagestore-agent init "), "{}", fault.remedy());
+    assert!(
+        english_action(&fault).contains("imagestore-agent init "),
+        "{}",
+        english_action(&fault)
+    );
     assert_eq!(names(folder.path()), ["agent"], "the program alone");
 }
 

@@ -7,6 +7,7 @@ use imagestore_agent::model::{Fault, Reason};
 use imagestore_agent::probe::WorkerSlot;
 
 use crate::probe::{claimed, image_dir, prober, serve, soon, text_fact};
+use crate::support::failures::english_action;
 use crate::support::filesystems::MountedFs;
 use crate::support::fuse::{Behaviour, Fuse, Op};
 use crate::support::requirements::{needs_root, run};
@@ -18,7 +19,7 @@ const ROUNDS: usize = 40;
 fn assert_disk_lost(fault: &Fault) {
     assert_eq!(fault.reason(), Reason::NotMounted, "{fault}");
     assert!(!fault.facts().contains_key("target"), "{fault:?}");
-    assert!(!fault.remedy().contains("allowed_roots"), "{fault:?}");
+    assert!(!english_action(fault).contains("allowed_roots"), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

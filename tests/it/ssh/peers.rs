@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ssh::{check, expect, login, secret, ssh_settings, text, verify_by};
+use crate::support::failures::english_action;
 use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 use crate::support::sshd::KeyPair;
 
@@ -54,7 +55,11 @@ async fn a_silent_port_is_a_banner_timeout_also_after_a_slow_decryption() {
     let prepared = verifier.prepare_login(login, LoginClass::Attempt, deadline).await.unwrap();
     assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
     let fault = expect(verifier.verify(prepared, deadline).await, Reason::BannerTimeout);
-    assert!(fault.remedy().contains("raise monitor.attempt_deadline"), "{}", fault.remedy());
+    assert!(
+        english_action(&fault).contains("raise monitor.attempt_deadline"),
+        "{}",
+        english_action(&fault)
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use imagestore_agent::catalog::{Language, condition_guidance};
 use imagestore_agent::model::{Condition, Fact, Fault, HostIdentity, SshCredentials};
 use imagestore_agent::settings::{HostKeyPolicy, SshSettings};
 use imagestore_agent::ssh::{LoginRequest, VerifiedLogin};
@@ -14,6 +15,7 @@ use crate::ssh::{by_key, by_password, login, pinned, secret, ssh_address, ssh_se
 use crate::ssh::{verify, verify_by};
 use crate::support::corrupting_proxy::CorruptingProxy;
 use crate::support::dropbear::Dropbear;
+use crate::support::failures::english_action;
 use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 use crate::support::raw_ssh_server::RawSshServer;
 use crate::support::requirements::needs_root;
@@ -120,16 +122,17 @@ fn differs(row: &Row, outcome: &Outcome) -> Option<&'static str> {
     if row.evidence.is_empty() || !row.evidence.iter().all(fact_text) {
         return Some("the evidence is not there");
     }
-    (row.remedy != fault.remedy()).then_some("another remedy")
+    (row.remedy != english_action(fault)).then_some("another remedy")
 }
 
 fn differs_in_proof(row: &Row, proof: &HostIdentity) -> Option<&'static str> {
     let unavailable = Condition::ProofUnavailable;
     let (seen, remedy) = match proof {
-        HostIdentity::NotChecked => (vec![], "-"),
-        HostIdentity::Verified { evidence, .. } => (vec![evidence.as_str()], "-"),
+        HostIdentity::NotChecked => (vec![], "-".into()),
+        HostIdentity::Verified { evidence, .. } => (vec![evidence.as_str()], "-".into()),
         HostIdentity::Unverified(unproven) => {
-            (vec![unavailable.as_str(), unproven.obstacle.as_str()], unavailable.remedy())
+            let action = condition_guidance(unavailable).action.plain(Language::English);
+            (vec![unavailable.as_str(), unproven.obstacle.as_str()], action)
         }
     };
     if row.evidence != seen {

@@ -1,11 +1,19 @@
 //! Checks of a response to a failed attempt, and of the files that it leaves on a disk.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use imagestore_agent::catalog::{Language, fault_action};
 use imagestore_agent::cli::DaemonResponse;
+use imagestore_agent::model::Fault;
 use serde_json::Value;
+
+/// Returns the English action of a fault.
+pub(crate) fn english_action(fault: &Fault) -> Cow<'_, str> {
+    fault_action(fault, Language::English)
+}
 
 /// Returns the deepest error of a response.
 pub(crate) fn root_cause(reply: &DaemonResponse) -> &Value {

@@ -1,0 +1,8 @@
+//! ZStack's own messages about image stores, in its English and Chinese words, each with the
+//! reasons that are behind it.
+
+mod matching;
+mod table;
+
+pub use matching::find_messages;
+pub use table::{KNOWN_MESSAGES, KnownMessage};

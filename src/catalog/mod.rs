@@ -1,0 +1,39 @@
+//! Layer 2. The catalog: the texts of every reason, condition, check, exit code, error code,
+//! message and runbook, in English and in Chinese, in one place.
+//!
+//! # Guarantees
+//!
+//! - A text that is missing in one language does not compile.
+//! - The commands, settings and paths in a text are the same in both languages.
+//!
+//! # Never
+//!
+//! - It never decides anything.
+
+mod advice;
+mod conditions;
+mod doctor_check;
+mod error_code;
+mod exit_code;
+mod fault_action;
+mod guidance;
+mod language;
+mod messages;
+mod reasons;
+mod runbook;
+mod text;
+mod topic;
+
+pub use advice::Advice;
+pub use conditions::condition_guidance;
+pub use doctor_check::DoctorCheck;
+pub use error_code::ZstackCode;
+pub use exit_code::ExitCause;
+pub use fault_action::{fault_action, short_fault_action};
+pub use guidance::Guidance;
+pub use language::Language;
+pub use messages::{KNOWN_MESSAGES, KnownMessage, find_messages};
+pub use reasons::reason_guidance;
+pub use runbook::{Runbook, RunbookText};
+pub use text::Text;
+pub use topic::{Topic, closest_words, find_topics};
