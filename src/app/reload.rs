@@ -11,13 +11,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::serve::log_doubts;
+use super::serve::{log_doubts, log_unsafe_files};
 use crate::common::run_blocking;
 use crate::http::{AccessKeyTable, AccountTable, Accounts, TokenTable};
 use crate::management::{EventSigner, SharedSigner, load_signer};
 use crate::settings::{
     AuthSettings, FilePolicy, ListenUse, SettingFault, Settings, SettingsError, StateSettings,
-    environment_variables,
+    environment_variables, is_read_at_reload, settings_file,
 };
 
 /// Maximum duration of one read. A disk that responds needs far less for these small files.
@@ -33,6 +33,8 @@ pub(super) struct ReloadedFiles {
     access_keys: AccessKeyTable,
     accounts: AccountTable,
     signer: Option<EventSigner>,
+    /// Faults of the files that are used, although other users can read or replace them.
+    unsafe_files: Vec<SettingFault>,
     /// Warnings of the secrets that can be guessed.
     weak_secrets: Vec<SettingFault>,
 }
@@ -122,6 +124,7 @@ impl Reload {
         shared_signer.replace(files.signer);
         let file = &settings.callback.signing_secret_file;
         self.settings.callback.signing_secret_file.clone_from(file);
+        log_unsafe_files(&files.unsafe_files);
         log_doubts(&files.weak_secrets, &self.settings.doubts(&self.addresses));
         let sections = changed_sections(&self.settings, &settings);
         if sections.is_empty() {
@@ -159,7 +162,8 @@ fn read_blocking(config: Option<&Path>, listen_use: ListenUse, state: &StateSett
         .map_err(|error| error.to_string())?
         .settings;
     let takes_more = settings.state.trust_file_modes && !state.trust_file_modes;
-    read_named_files(settings, &FilePolicy::of_daemon(state)).map_err(|error| match takes_more {
+    let policy = FilePolicy::of_daemon(state);
+    read_named_files(settings, config, &policy).map_err(|error| match takes_more {
         true => format!("{error}; the new state.trust_file_modes takes effect after a restart"),
         false => error.to_string(),
     })
@@ -167,6 +171,7 @@ fn read_blocking(config: Option<&Path>, listen_use: ListenUse, state: &StateSett
 
 fn read_named_files(
     settings: Settings,
+    config: Option<&Path>,
     policy: &FilePolicy,
 ) -> Result<ReloadedFiles, SettingsError> {
     let auth = &settings.auth;
@@ -176,7 +181,18 @@ fn read_named_files(
     let accounts = AccountTable::load_file(auth.accounts_file.as_deref(), policy)?;
     let signer = load_signer(&settings.callback, policy)?;
     let weak_secrets = keys_file.map(|path| access_keys.doubts(path)).unwrap_or_default();
-    Ok(ReloadedFiles { settings, tokens, access_keys, accounts, signer, weak_secrets })
+    let source = settings_file(config, environment_variables());
+    let mut unsafe_files = settings.inspect_files(Some(&source), policy).warnings;
+    unsafe_files.retain(|fault| is_read_at_reload(&fault.key));
+    Ok(ReloadedFiles {
+        settings,
+        tokens,
+        access_keys,
+        accounts,
+        signer,
+        unsafe_files,
+        weak_secrets,
+    })
 }
 
 fn changed_sections(old: &Settings, new: &Settings) -> Vec<&'static str> {

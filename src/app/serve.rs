@@ -177,6 +177,13 @@ pub(super) fn log_doubts(weak_secrets: &[SettingFault], doubts: &[SettingFault])
     }
 }
 
+/// Logs the files that are used although other users can read or replace them.
+pub(super) fn log_unsafe_files(files: &[SettingFault]) {
+    for fault in files {
+        warn!(%fault, "file not safe from other users");
+    }
+}
+
 /// Logs a warning for each choice of the operator that has a risk or no effect.
 fn log_risks(settings: &Settings, files: &StartupFiles, addresses: &[SocketAddr]) {
     for fault in &files.optional_failures {
@@ -187,9 +194,7 @@ fn log_risks(settings: &Settings, files: &StartupFiles, addresses: &[SocketAddr]
             _ => warn!(%fault, "file not readable, but not required for a start"),
         }
     }
-    for fault in &files.unsafe_files {
-        warn!(%fault, "file not safe from other users");
-    }
+    log_unsafe_files(&files.unsafe_files);
     log_doubts(&files.weak_secrets, &settings.doubts(addresses));
     if settings.state.trust_file_modes {
         warn!("state.trust_file_modes is set: files are used whatever their owner and mode");

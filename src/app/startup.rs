@@ -65,8 +65,8 @@ impl StartupFiles {
     /// shows its text.
     pub fn read_files(settings: &Settings, config: Option<&Path>) -> Result<Self, SettingsError> {
         let source = settings_file(config, environment_variables());
-        let report = settings.inspect_files(Some(&source));
         let policy = FilePolicy::of_daemon(&settings.state);
+        let report = settings.inspect_files(Some(&source), &policy);
         let is_startable = report.refused.is_empty();
         let mut faults = [report.unreadable, report.refused].concat();
         let reported_keys: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();

@@ -13,6 +13,8 @@ use super::sections::Settings;
 
 /// The key that names the file of the master key, which seals stored secrets.
 pub const MASTER_KEY_FILE: &str = "state.master_key_file";
+/// The key that stands for the settings file itself.
+const SETTINGS_FILE: &str = "--config";
 /// Name of the master key in the state directory.
 const DEFAULT_MASTER_KEY: &str = "master-key";
 
@@ -32,6 +34,20 @@ pub fn is_required_at_start(key: &str) -> bool {
     // Without the master key the daemon still shows and probes the stores. It does not create a new
     // key, so restoring the file makes every secret readable again.
     key != MASTER_KEY_FILE
+}
+
+/// Returns true if a reload reads the file of this key again.
+pub fn is_read_at_reload(key: &str) -> bool {
+    let is_tls = key.starts_with("server.tls.");
+    is_tls
+        || matches!(
+            key,
+            "auth.tokens_file"
+                | "auth.access_keys_file"
+                | "auth.accounts_file"
+                | "callback.signing_secret_file"
+                | SETTINGS_FILE
+        )
 }
 
 impl Settings {
@@ -60,26 +76,21 @@ impl Settings {
         .filter_map(|(key, path, purpose)| Some((key, path?, purpose)))
     }
 
-    /// Checks the files that the settings name, and the settings file itself. The call blocks on
-    /// those files.
-    pub fn inspect_files(&self, settings_file: Option<&Path>) -> FileReport {
-        use FilePurpose::{Public, Secret};
-        let policy = FilePolicy::of_daemon(&self.state);
+    /// Checks the files that the settings name, and the settings file itself. Opening the state
+    /// directory checks the files in it. The call blocks on those files.
+    pub fn inspect_files(&self, settings_file: Option<&Path>, policy: &FilePolicy) -> FileReport {
         let mut report = FileReport::default();
         for (key, path, purpose) in self.named_files() {
-            report.add_file(key, path, purpose, &policy);
+            report.add_file(key, path, purpose, policy);
         }
         let own_key = self.state.dir.join(DEFAULT_MASTER_KEY);
         if self.state.master_key_file.as_ref() == Some(&own_key) {
             // A start creates the key there, as if the setting were absent.
             report.unreadable.retain(|fault| fault.key != MASTER_KEY_FILE || !is_absent(&own_key));
         }
-        if self.state.master_key_file.is_none() && is_readable(&own_key, &policy) {
-            report.add_file("state.dir", &own_key, Secret, &policy);
-        }
         // The settings themselves have been read from it, possibly from a pipe.
-        if let Some(path) = settings_file.filter(|path| is_readable(path, &policy)) {
-            report.add_file("--config", path, Public, &policy);
+        if let Some(path) = settings_file.filter(|path| is_readable(path, policy)) {
+            report.add_file(SETTINGS_FILE, path, FilePurpose::Public, policy);
         }
         report
     }

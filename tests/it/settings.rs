@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use imagestore_agent::settings::{
-    CallbackFormat, HostKeyPolicy, SettingFault, Settings, SettingsError, format_report,
+    CallbackFormat, FilePolicy, HostKeyPolicy, SettingFault, Settings, SettingsError, format_report,
 };
 use proptest::prelude::*;
 
@@ -313,10 +313,11 @@ fn the_files_a_setting_names_are_looked_at_on_demand() {
     write_secret(&there, "");
     let mut settings = Settings::built_in();
     settings.auth.tokens_file = Some(there);
-    assert_eq!(settings.inspect_files(None).unreadable, []);
+    let policy = FilePolicy::of_process();
+    assert_eq!(settings.inspect_files(None, &policy).unreadable, []);
     settings.callback.ca_file = Some(dir.path().join("none"));
     settings.state.master_key_file = Some(dir.path().to_owned());
-    let unreadable = settings.inspect_files(None).unreadable;
+    let unreadable = settings.inspect_files(None, &policy).unreadable;
     let keys: Vec<String> = unreadable.into_iter().map(|fault| fault.key).collect();
     assert_eq!(keys, ["state.master_key_file", "callback.ca_file"]);
 }

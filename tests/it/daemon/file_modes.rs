@@ -242,6 +242,37 @@ async fn a_reload_judges_the_files_by_the_policy_of_the_start() {
 }
 
 #[test]
+fn a_reload_warns_of_unsafe_files_that_are_permitted_as_a_start_does() {
+    needs_root!();
+    let mut agent = installed("");
+    permit_all(&agent);
+    let (keys, secret) = (agent.path("access-keys"), agent.path("secret"));
+    let named = format!("[auth]\naccess_keys_file = {keys:?}\n");
+    let settings = agent.settings().replacen("[auth]\n", &named, 1);
+    let callback = format!("[callback]\nsigning_secret_file = {secret:?}\n");
+    agent.configure(&format!("{settings}{callback}"));
+    write_secret(&keys, "");
+    write_secret(&secret, SECRET);
+    agent.start();
+    let warning = "file not safe from other users";
+    assert!(!agent.log().contains(warning), "{}", agent.log());
+    for file in [&keys, &secret, &agent.path("tokens"), &agent.path("agent.toml")] {
+        set_mode(file, 0o666);
+    }
+    agent.signal(Signal::SIGHUP);
+    agent.until_logged("callers and signing secrets reloaded");
+    let log = agent.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains(warning)).collect();
+    for key in
+        ["auth.tokens_file", "auth.access_keys_file", "callback.signing_secret_file", "--config"]
+    {
+        let count = warnings.iter().filter(|line| line.contains(key)).count();
+        assert_eq!(count, 1, "{key}: {warnings:?}");
+    }
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+}
+
+#[test]
 fn a_reload_warns_of_weak_secrets_as_a_start_does() {
     let mut agent = installed("");
     agent.start();

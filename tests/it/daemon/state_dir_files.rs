@@ -99,6 +99,32 @@ fn a_state_directory_that_another_user_can_write_to_is_refused() {
 }
 
 #[test]
+fn a_start_warns_once_of_each_path_of_the_state_directory() {
+    needs_root!();
+    let mut agent = installed();
+    let permitted = "[state]\ntrust_file_modes = true\n";
+    agent.configure(&agent.settings().replacen("[state]\n", permitted, 1));
+    agent.start();
+    assert!(agent.terminate().0.success());
+    let before = agent.log().lines().count();
+    for name in ["master-key", "node-id", "ledger.sqlite"] {
+        set_mode(agent.path("state").join(name), 0o666);
+    }
+    agent.start();
+    let log: Vec<String> = agent.log().lines().skip(before).map(str::to_owned).collect();
+    for name in ["master-key", "node-id", "ledger.sqlite"] {
+        let path = agent.path("state").join(name).display().to_string();
+        let warnings = log.iter().filter(|line| {
+            // The text of a path in JSON ends with its quote or with a space.
+            let names_it =
+                line.contains(&format!("{path}\"")) || line.contains(&format!("{path} "));
+            names_it && line.contains("not safe from other users")
+        });
+        assert_eq!(warnings.count(), 1, "{name}: {log:#?}");
+    }
+}
+
+#[test]
 fn a_check_lists_every_path_of_the_state_directory_that_is_not_safe() {
     needs_root!();
     let agent = installed();
