@@ -63,6 +63,24 @@ pub struct DaemonResponse {
     pub body: Value,
 }
 
+/// The effect that a request has on the stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestEffect {
+    /// It only reads.
+    None,
+    /// It may change a store, or start an attempt.
+    Possible,
+}
+
+impl RequestEffect {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::None => "the request only reads, and has changed nothing",
+            Self::Possible => "it is unknown if the request had an effect",
+        }
+    }
+}
+
 /// The reason why there is no response from the daemon.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says it")]
@@ -79,9 +97,10 @@ pub enum ClientError {
     InvalidResponse { address: String },
     #[error(
         "{address} is not an imagestore-agent, or one of another version: its response to \
-         {request} is not the expected one; it is unknown if the request had an effect"
+         {request} is not the expected one; {}",
+        effect.describe()
     )]
-    UnexpectedResponse { address: String, request: String },
+    UnexpectedResponse { address: String, request: String, effect: RequestEffect },
     #[error("the daemon at {address} did not respond within {limit:?}")]
     TimedOut { address: String, limit: Duration },
     #[error(
@@ -165,9 +184,9 @@ impl DaemonAddress {
     }
 
     /// Returns the error for a response that no daemon of this version sends.
-    pub(super) fn unexpected_response(&self, request: &str) -> ClientError {
+    pub(super) fn unexpected_response(&self, request: &str, effect: RequestEffect) -> ClientError {
         let address = self.describe_address();
-        ClientError::UnexpectedResponse { address, request: request.to_owned() }
+        ClientError::UnexpectedResponse { address, request: request.to_owned(), effect }
     }
 
     fn describe_address(&self) -> String {

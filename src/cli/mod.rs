@@ -21,7 +21,7 @@ mod store_reference;
 
 pub use args::{AccessKeyAddArgs, AccessKeyCommand, AccountAddArgs, AccountCommand};
 pub use args::{Args, ClientCommand, Command, InitArgs};
-pub use client::{ClientError, DaemonAddress, DaemonResponse};
+pub use client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect};
 pub use commands::{CommandError, run_command};
 pub use manual::{manual_page, shell_completions};
 pub use secrets::{SecretError, read_new_password, read_secret_stdin};

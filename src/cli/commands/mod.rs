@@ -10,7 +10,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::args::{ClientCommand, ConfirmArgs, ConnectionArgs};
-use super::client::{ClientError, DaemonAddress, DaemonResponse, SYSTEM_TRUST};
+use super::client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect, SYSTEM_TRUST};
 use super::output;
 use super::output::health;
 use super::secrets::{self, SecretError};
@@ -160,18 +160,24 @@ impl CommandRunner {
             return self.show_inventory(&reply).map(|_| None);
         }
         let stores = listed_stores(&reply.body);
-        Ok(Some(stores.ok_or_else(|| self.daemon.unexpected_response("list"))?))
+        Ok(Some(
+            stores.ok_or_else(|| self.daemon.unexpected_response("list", RequestEffect::None))?,
+        ))
     }
 
     async fn list_stores(&self) -> Result<bool, CommandError> {
         let reply = self.daemon.send_request(Method::GET, &self.all_stores_path(), None).await?;
-        self.show_reply("list", &reply, |body| inventory_list(body).map(output::format_table))
+        self.show_reply("list", RequestEffect::None, &reply, |body| {
+            inventory_list(body).map(output::format_table)
+        })
     }
 
     async fn show_store(&self, store: &StoreReference) -> Result<bool, CommandError> {
         let Some(store) = self.resolve_store(store).await? else { return Ok(false) };
         let reply = self.fetch_health(store).await?;
-        self.show_reply("show", &reply, |body| inventory(body).map(|_| health::format_health(body)))
+        self.show_reply("show", RequestEffect::None, &reply, |body| {
+            inventory(body).map(|_| health::format_health(body))
+        })
     }
 
     async fn fetch_health(&self, store: StoreUuid) -> Result<DaemonResponse, CommandError> {
@@ -211,7 +217,7 @@ impl CommandRunner {
         }
         let path = format!("{}/{store}", self.any_store_path);
         let reply = self.daemon.change_store(Method::DELETE, &path, None).await?;
-        self.show_reply("remove", &reply, |body| {
+        self.show_reply("remove", RequestEffect::Possible, &reply, |body| {
             let text = format!("store {store} is removed; its directory and images stay\n");
             body.as_object().filter(|fields| fields.is_empty()).map(|_| text)
         })
@@ -222,14 +228,16 @@ impl CommandRunner {
             self.daemon.send_request_within(HEALTHCHECK_TIMEOUT, Method::GET, "/readyz").await?;
         let is_ready = reply.body.get("ready").and_then(Value::as_bool);
         if reply.status.is_success() && is_ready != Some(true) {
-            return Err(self.daemon.unexpected_response("healthcheck").into());
+            return Err(self.daemon.unexpected_response("healthcheck", RequestEffect::None).into());
         }
         print_json(&reply.body)?;
         Ok(reply.status.is_success())
     }
 
     fn show_inventory(&self, reply: &DaemonResponse) -> Result<bool, CommandError> {
-        self.show_reply("the command", reply, |body| inventory(body).map(output::format_inventory))
+        self.show_reply("the command", RequestEffect::Possible, reply, |body| {
+            inventory(body).map(output::format_inventory)
+        })
     }
 
     /// Shows a response on stdout. An error goes to stderr, or with `--json` to stdout. Returns
@@ -239,6 +247,7 @@ impl CommandRunner {
     fn show_reply(
         &self,
         request: &str,
+        effect: RequestEffect,
         reply: &DaemonResponse,
         as_text: impl FnOnce(&Value) -> Option<String>,
     ) -> Result<bool, CommandError> {
@@ -250,7 +259,7 @@ impl CommandRunner {
             return Ok(false);
         }
         let text = as_text(&reply.body).filter(|_| reply.status == StatusCode::OK);
-        let text = text.ok_or_else(|| self.daemon.unexpected_response(request))?;
+        let text = text.ok_or_else(|| self.daemon.unexpected_response(request, effect))?;
         match self.as_json {
             true => drop(print_json(&reply.body)?),
             false => drop(print_text(&text)?),

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::request_body;
 use super::{CommandError, CommandRunner, inventory};
 use crate::cli::args::ReconnectArgs;
-use crate::cli::client::{ClientError, DaemonResponse};
+use crate::cli::client::{ClientError, DaemonResponse, RequestEffect};
 use crate::cli::output;
 use crate::cli::store_reference::ListedStore;
 use crate::common::{mask_hidden, print_json, print_text, report_line, report_text};
@@ -75,7 +75,7 @@ impl CommandRunner {
         let reply = match reply {
             Ok(reply) if !reply.status.is_success() || inventory(&reply.body).is_some() => reply,
             Ok(_) => {
-                let error = self.daemon.unexpected_response("reconnect");
+                let error = self.daemon.unexpected_response("reconnect", RequestEffect::Possible);
                 return Ok(report_store_error(store, &error));
             }
             Err(error) => return Ok(report_store_error(store, &error)),

@@ -151,6 +151,14 @@ fn a_response_that_no_daemon_sends_is_a_failure() {
                     // A response of this status has no body.
                     || (status == 204 && stderr.contains("not JSON"));
                 assert!(is_explained, "{command:?} {body}: {stderr}");
+                // A request that only reads has no effect that could be unknown.
+                if let Some((_, rest)) = stderr.split_once("its response to ") {
+                    let request = rest.split_once(" is not").unwrap().0;
+                    let only_reads = ["list", "show", "healthcheck"].contains(&request);
+                    let says = stderr.contains("only reads, and has changed nothing");
+                    let is_unknown = stderr.contains("unknown if the request had an effect");
+                    assert_eq!((says, is_unknown), (only_reads, !only_reads), "{stderr}");
+                }
                 command.push("--json");
             }
         }
