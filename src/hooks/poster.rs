@@ -138,7 +138,7 @@ impl HookPoster {
                 let reply = reply.without_body();
                 (next_hook_step(&reply, failures.saturating_add(1), random), reply.to_string())
             }
-            Err(error @ (UrlError::Unresolved(_) | UrlError::NotLookedUp(_))) => {
+            Err(error @ (UrlError::Unresolved(_) | UrlError::UnknownAddresses(_))) => {
                 (HookStep::RetryAfter(self.backoff(failures)), error.to_string())
             }
             // The name leads elsewhere by now, or the settings have changed.

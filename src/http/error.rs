@@ -192,7 +192,7 @@ impl ApiError {
 
     /// Creates the error for a URL in the field `name` that the daemon does not call.
     pub(super) fn url_not_allowed(name: &'static str, bad: UrlError) -> Self {
-        if !matches!(bad, UrlError::NotLookedUp(_)) {
+        if !matches!(bad, UrlError::UnknownAddresses(_)) {
             return Self::UrlNotAllowed { name, bad };
         }
         // The URL may be good, so a later call may succeed.
@@ -373,5 +373,27 @@ impl IntoResponse for ApiError {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+    use hyper::header::RETRY_AFTER;
+
+    use super::*;
+
+    #[test]
+    fn a_url_whose_addresses_are_not_known_may_be_sent_again() {
+        for name in ["X-Web-Hook", "callbackurl"] {
+            let unknown = UrlError::UnknownAddresses("the name service did not answer in time");
+            let response = ApiError::url_not_allowed(name, unknown).into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{name}");
+            assert!(response.headers().contains_key(RETRY_AFTER), "{name}");
+            // The name service has answered, so the URL is at fault.
+            let no_address = UrlError::Unresolved("no such name".to_owned());
+            let response = ApiError::url_not_allowed(name, no_address).into_response();
+            assert!(response.status().is_client_error(), "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! service does not answer. A caller can name hosts of such a name service. Therefore each caller
 //! has its own permits, and one that uses them up delays only its own calls.
 
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +26,11 @@ const MAX_LOOKUPS_PER_CALLER: usize = 4;
 /// The reason why a lookup has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LookupError {
-    /// The name service has no address for the name, or did not answer.
+    /// The name service has no address for the name.
     Failed(String),
-    /// The daemon had no permit or no thread in time.
-    NotStarted(&'static str),
+    /// The daemon had no permit or no thread in time, or the name service did not answer in time.
+    /// This says nothing about the name.
+    Unknown(&'static str),
 }
 
 /// Limits the lookups of all callers and of each caller.
@@ -52,7 +54,7 @@ impl LookupLimiter {
         }
     }
 
-    /// Returns the addresses of a name. Ends within 2 s.
+    /// Returns the addresses of a name from the name service. Ends within 2 s.
     ///
     /// An abandoned lookup keeps its thread and its permits until the C library returns.
     pub(super) async fn look_up(
@@ -60,23 +62,36 @@ impl LookupLimiter {
         name: &str,
         caller: Option<IpAddr>,
     ) -> Result<Vec<IpAddr>, LookupError> {
+        let name = name.to_owned();
+        let ask = move || {
+            let found = (name.as_str(), 0).to_socket_addrs()?;
+            Ok(found.map(|address| address.ip()).collect())
+        };
+        self.run_lookup(ask, caller).await
+    }
+
+    /// Runs a lookup with the permits of the caller.
+    async fn run_lookup(
+        &self,
+        ask: impl FnOnce() -> io::Result<Vec<IpAddr>> + Send + 'static,
+        caller: Option<IpAddr>,
+    ) -> Result<Vec<IpAddr>, LookupError> {
         let deadline = Instant::now() + RESOLVE_TIMEOUT;
         let permits = timeout_at(deadline, self.acquire(caller)).await.ok().flatten();
         let permits =
-            permits.ok_or(LookupError::NotStarted("too many lookups wait for the name service"))?;
-        let name = name.to_owned();
+            permits.ok_or(LookupError::Unknown("too many lookups wait for the name service"))?;
         let lookup = run_blocking(deadline, move || {
             let _permits = permits;
-            (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+            ask()
         });
         match lookup.await {
-            Ok(Ok(found)) => Ok(found.into_iter().map(|address| address.ip()).collect()),
+            Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(LookupError::Failed(error.to_string())),
             Err(BlockingError::TimedOut) => {
-                Err(LookupError::Failed("the lookup timed out".to_owned()))
+                Err(LookupError::Unknown("the name service did not answer in time"))
             }
             Err(BlockingError::NotStarted | BlockingError::Panicked) => {
-                Err(LookupError::NotStarted("the system provided no thread for it"))
+                Err(LookupError::Unknown("the system provided no thread for it"))
             }
         }
     }
@@ -107,7 +122,7 @@ mod tests {
             hanging.push(limiter.acquire(caller(1)).await.unwrap());
         }
         let refused = limiter.look_up("localhost", caller(1)).await;
-        assert!(matches!(refused, Err(LookupError::NotStarted(_))), "{refused:?}");
+        assert!(matches!(refused, Err(LookupError::Unknown(_))), "{refused:?}");
         for n in 2..=40 {
             assert!(limiter.acquire(caller(n)).await.is_some(), "{n}");
         }
@@ -116,6 +131,23 @@ mod tests {
         assert!(limiter.acquire(caller(1)).await.is_some());
         let _ = limiter.callers.semaphore(caller(2));
         assert_eq!(limiter.callers.count(), 1, "callers without lookups are forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_name_service_that_does_not_answer_says_nothing_about_the_name() {
+        let limiter = LookupLimiter::new();
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
+        let hangs = move || {
+            let _ = released.recv();
+            Ok(Vec::new())
+        };
+        let unknown = limiter.run_lookup(hangs, caller(1)).await;
+        assert!(matches!(unknown, Err(LookupError::Unknown(_))), "{unknown:?}");
+        assert_eq!(limiter.all.available_permits(), MAX_LOOKUPS - 1, "the thread still hangs");
+        drop(release);
+        let refused = || Err(io::Error::other("no such name"));
+        let failed = limiter.run_lookup(refused, caller(1)).await;
+        assert_eq!(failed, Err(LookupError::Failed("no such name".to_owned())));
     }
 
     #[tokio::test]

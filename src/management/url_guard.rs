@@ -54,8 +54,8 @@ pub enum UrlError {
     Unresolved(String),
     /// None of the addresses is in the networks.
     NotAllowed(Vec<IpAddr>),
-    /// The daemon has not looked the name up, for this reason. It says nothing about the URL.
-    NotLookedUp(&'static str),
+    /// The daemon could not find the addresses out, for this reason. It says nothing about the URL.
+    UnknownAddresses(&'static str),
 }
 
 impl fmt::Display for UrlError {
@@ -69,7 +69,9 @@ impl fmt::Display for UrlError {
                 let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
                 write!(f, "{} is not in server.agent_allow", addresses.join(", "))
             }
-            Self::NotLookedUp(why) => write!(f, "its host name was not looked up: {why}"),
+            Self::UnknownAddresses(why) => {
+                write!(f, "the addresses of its host name are not known: {why}")
+            }
         }
     }
 }
@@ -78,7 +80,7 @@ impl From<LookupError> for UrlError {
     fn from(error: LookupError) -> Self {
         match error {
             LookupError::Failed(cause) => Self::Unresolved(cause),
-            LookupError::NotStarted(why) => Self::NotLookedUp(why),
+            LookupError::Unknown(why) => Self::UnknownAddresses(why),
         }
     }
 }

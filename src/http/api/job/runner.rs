@@ -236,7 +236,7 @@ impl JobRunner {
         let checked = self.hooks.check_url(url.expose_secret(), call.network).await;
         checked.map(Some).map_err(|bad| match bad {
             // The URL may be good, so a later call may succeed.
-            UrlError::NotLookedUp(_) => ApiError::url_not_allowed("X-Web-Hook", bad),
+            UrlError::UnknownAddresses(_) => ApiError::url_not_allowed("X-Web-Hook", bad),
             bad => ApiError::HookNotAllowed(bad),
         })
     }
