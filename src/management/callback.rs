@@ -79,7 +79,8 @@ impl CallbackClient {
     }
 
     /// Posts one event to a receiver, and returns the reply. If the event is a heartbeat, also
-    /// returns the body of a 2xx, at most 64 KiB of it. Ends within [`RequestTimeouts::total`].
+    /// returns the body of a 2xx, up to [`WebhookEvent::max_reply_bytes`]. Ends within
+    /// [`RequestTimeouts::total`].
     ///
     /// # Cancel safety
     /// The event may or may not have arrived. Sending it again is safe, because its id stays the
@@ -93,7 +94,10 @@ impl CallbackClient {
         let Some(url) = self.urls.get(endpoint) else {
             return (ReceiverReply::NoResponse("no such receiver".to_owned()), Vec::new());
         };
-        let body_use = if event.uses_reply { BodyUse::Returned } else { BodyUse::Ignored };
+        let body_use = match event.max_reply_bytes {
+            0 => BodyUse::Ignored,
+            max_bytes => BodyUse::Returned { max_bytes },
+        };
         self.client.send_request(self.build_request(url, event, now), now, body_use).await
     }
 

@@ -23,13 +23,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Maximum number of bytes that are read of a response other than 2xx. A short body is read to its
 /// end, so that the connection can be reused.
 const MAX_DRAINED_BYTES: usize = 4096;
-/// Maximum number of bytes that are read of a 2xx response. 64 KiB hold more than a thousand uuids.
-const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// Time after the head of a response for the rest of a body that is not used or is only evidence.
 /// The status is known by then. A connection with an unread body is closed, which costs a new one.
 const UNUSED_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 /// Time after the head of a response for the rest of a body that is used. The body of a heartbeat
-/// response has at most some kilobytes.
+/// response has at most 64 bytes for each store.
 const USED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of bytes of an error response that are kept as evidence.
 const MAX_ERROR_BYTES: usize = 512;
@@ -40,8 +38,11 @@ const MAX_CODING_CHARS: usize = 32;
 /// The use of the body of a 2xx response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyUse {
-    /// The body is returned.
-    Returned,
+    /// At most this many bytes of the body are returned.
+    Returned {
+        /// The bound.
+        max_bytes: usize,
+    },
     /// The body is ignored.
     Ignored,
 }
@@ -106,7 +107,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
     }
 
     /// Sends a request, and returns the reply. With [`BodyUse::Returned`], also returns the body of
-    /// a 2xx, at most 64 KiB of it. Ends within [`RequestTimeouts::total`]. Redirects are not
+    /// a 2xx, up to its bound. Ends within [`RequestTimeouts::total`]. Redirects are not
     /// followed.
     pub(super) async fn send_request(
         &self,
@@ -194,11 +195,11 @@ async fn read_body(
     let coding = coding.map(|coding| sanitize_line(coding, MAX_CODING_CHARS));
     let mut body = response.into_body();
     // The body of an error is only evidence, while the body of a success may contain requests.
-    let is_returned = status.is_success() && body_use == BodyUse::Returned && coding.is_none();
-    let (limit, moment) = if is_returned {
-        (MAX_RESPONSE_BYTES, USED_BODY_TIMEOUT)
-    } else {
-        (MAX_DRAINED_BYTES, UNUSED_BODY_TIMEOUT)
+    let (is_returned, limit, moment) = match body_use {
+        BodyUse::Returned { max_bytes } if status.is_success() && coding.is_none() => {
+            (true, max_bytes, USED_BODY_TIMEOUT)
+        }
+        _ => (false, MAX_DRAINED_BYTES, UNUSED_BODY_TIMEOUT),
     };
     let deadline = deadline.min(Instant::now() + moment);
     let mut content = Vec::new();

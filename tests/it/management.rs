@@ -78,6 +78,20 @@ async fn without_secrets_nothing_is_signed() {
 }
 
 #[tokio::test]
+async fn the_body_of_a_response_is_read_up_to_the_bound_of_the_event() {
+    let body = "x".repeat(200 * 1024);
+    let answers = [0, 0, 0].map(|_: i32| Answer::Body(body.clone()));
+    let node = ManagementNode::answering(answers).await;
+    let client = client(&callback(node.url()));
+    for (max_reply_bytes, expected) in [(body.len(), body.len()), (100 * 1024, 100 * 1024), (0, 0)]
+    {
+        let event = WebhookEvent { max_reply_bytes, ..event() };
+        let (reply, read) = client.post_event(0, &event, NOW).await;
+        assert_eq!((reply, read.len()), (answered(200), expected), "{max_reply_bytes}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_an_answer_and_is_not_followed() {
     let mut other = ManagementNode::answering([]).await;
     let redirect = Answer::Full(307, ("location", other.url()), "");

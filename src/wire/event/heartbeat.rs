@@ -9,6 +9,15 @@ use crate::common::{Timestamp, skip_byte_order_mark};
 use crate::model::{Capacity, Condition, NodeId, Position, State, Status, StoreUuid};
 use crate::wire::ListWriter;
 
+/// Maximum size of the response to a heartbeat of no store, in bytes. A response may have other
+/// fields.
+const BASE_REPLY_BYTES: usize = 64 * 1024;
+/// Size that a response may have for each store, in bytes. A uuid has 32 digits, four hyphens and
+/// its quotes, and an indented list adds some spaces.
+const STORE_REPLY_BYTES: usize = 64;
+/// Maximum size of the response to any heartbeat, in bytes (8 MiB). The daemon holds one at a time.
+const MAX_REPLY_BYTES: usize = 8 << 20;
+
 const HEARTBEAT_TYPE: &str = "backup-storage.heartbeat";
 
 /// The state of one store in a heartbeat.
@@ -69,6 +78,7 @@ impl From<&StoreHeartbeat> for StoreBody {
 pub struct HeartbeatWriter {
     id: String,
     list: ListWriter,
+    stores: usize,
 }
 
 impl HeartbeatWriter {
@@ -90,12 +100,13 @@ impl HeartbeatWriter {
                 stores: [],
             },
         });
-        Self { id, list }
+        Self { id, list, stores: 0 }
     }
 
     /// Appends the state of a store.
     pub fn push(&mut self, store: &StoreHeartbeat) {
         self.list.push(&StoreBody::from(store));
+        self.stores = self.stores.saturating_add(1);
     }
 
     /// Returns the event.
@@ -104,10 +115,17 @@ impl HeartbeatWriter {
             id: self.id,
             content_type: CLOUD_EVENT_MEDIA_TYPE,
             command_path: None,
-            uses_reply: true,
+            max_reply_bytes: max_reply_bytes(self.stores),
             body: self.list.finish(),
         }
     }
+}
+
+/// Returns the maximum size of a response to a heartbeat of this number of stores. A response can
+/// name all of them.
+fn max_reply_bytes(stores: usize) -> usize {
+    let of_stores = stores.saturating_mul(STORE_REPLY_BYTES);
+    BASE_REPLY_BYTES.saturating_add(of_stores).min(MAX_REPLY_BYTES)
 }
 
 /// Returns the stores whose current state a heartbeat response requests: `{"resync": ["uuid",
@@ -168,6 +186,30 @@ mod tests {
             },
         ]);
         assert_eq!(body["data"]["stores"], expected);
+    }
+
+    #[test]
+    fn a_response_can_name_every_store_of_the_heartbeat() {
+        for count in [0, 1, 5_000, 20_000] {
+            let uuids: BTreeSet<StoreUuid> = (0..count).map(StoreUuid::from_u128).collect();
+            let mut writer = HeartbeatWriter::new(NodeId::from_u128(7), Timestamp(1000), 3);
+            for &store in &uuids {
+                writer.push(&StoreHeartbeat {
+                    store,
+                    state: State::Enabled,
+                    status: Status::Connected,
+                    position: Position { epoch: Epoch(5), seq: Seq(6) },
+                    capacity: None,
+                    conditions: Vec::new(),
+                });
+            }
+            let texts: Vec<String> = uuids.iter().map(StoreUuid::to_string).collect();
+            let response = serde_json::to_vec_pretty(&serde_json::json!({ "resync": texts }));
+            let response = response.unwrap();
+            let taken = response.len().min(writer.finish().max_reply_bytes);
+            assert_eq!(parse_resync_request(&response[..taken]), uuids);
+        }
+        assert_eq!(max_reply_bytes(usize::MAX), MAX_REPLY_BYTES);
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub struct WebhookEvent {
     pub command_path: Option<&'static str>,
     /// The JSON document.
     pub body: Vec<u8>,
-    /// True if the body of the response is read. That to a heartbeat may contain requests.
-    pub uses_reply: bool,
+    /// Maximum size of the body of a response that is used, in bytes, or 0 if no body is used. The
+    /// response to a heartbeat may contain requests.
+    pub max_reply_bytes: usize,
 }
 
 const STATUS_CHANGED_TYPE: &str = "backup-storage.status.changed";
@@ -157,7 +158,7 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
         content_type: CLOUD_EVENT_MEDIA_TYPE,
         command_path: None,
         body,
-        uses_reply: false,
+        max_reply_bytes: 0,
     }
 }
 
@@ -175,7 +176,7 @@ fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
         id,
         content_type: "application/json",
         command_path: Some(path),
-        uses_reply: false,
+        max_reply_bytes: 0,
         body,
     };
     let mut events = vec![event(id.clone(), "/backup-storage/status/change", change)];
