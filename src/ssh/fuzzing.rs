@@ -19,7 +19,8 @@ pub fn fuzz_banner(bytes: &[u8]) {
     assert!(line.chars().count() <= MAX_QUOTED && !line.contains(is_hidden));
 }
 
-/// Reads the sizes of a host key and of a group from the packets of a key exchange.
+/// Reads the sizes of a host key and of a group, and a disconnect, from the packets of a key
+/// exchange.
 pub fn fuzz_key_exchange(bytes: &[u8]) {
     let size = kex_sizes::rsa_key_size(bytes);
     let sizes = [
@@ -28,6 +29,8 @@ pub fn fuzz_key_exchange(bytes: &[u8]) {
         kex_sizes::group_bits(bytes),
     ];
     assert!(sizes.into_iter().flatten().all(|bits| bits > 0 && bits <= bytes.len() * 8));
+    let disconnect = kex_sizes::disconnect_message(bytes);
+    assert!(disconnect.is_none_or(|(_, message)| message.len() < bytes.len()));
 }
 
 /// Parses the packets of a channel that was opened for SFTP.

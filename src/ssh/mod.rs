@@ -24,6 +24,7 @@ mod encoding;
 pub mod fuzzing;
 mod host;
 mod limit;
+mod mask;
 mod phase;
 mod prepared;
 mod session;

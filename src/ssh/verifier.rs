@@ -16,12 +16,12 @@ use crate::settings;
 
 use super::auth::method::AuthMethod;
 use super::auth::private_key;
-use super::auth::server_words::quote_masked;
 use super::auth::{self, AuthMaterial};
 use super::deadline::{LoginDeadline, PhaseLimit};
 use super::host::local_keys::LocalHostKeys;
 use super::host::{LocalHost, MarkerLocation, verify_same_host};
 use super::limit::{LoginEnd, LoginLimiter, ServerPermit};
+use super::mask::quote_masked;
 use super::phase::{LoginPhase, PhaseDurations, limit_phase, time_phase};
 use super::prepared::{PreparedLogin, ReadyLogin, ResolvedLogin, at_server};
 use super::session::algorithms::SshAlgorithms;
@@ -238,8 +238,8 @@ impl Verifier {
             peer,
             algorithms,
             &expected,
-            settings.connect_timeout,
-            limit.until(),
+            login.credentials.password.as_ref(),
+            (settings.connect_timeout, limit.until()),
         );
         let (session, handshake) = limit_phase(LoginPhase::Handshake, limit, connecting)
             .await

@@ -6,7 +6,7 @@ mod key_error;
 pub(super) mod key_format;
 pub(super) mod method;
 pub(super) mod private_key;
-pub(super) mod server_words;
+mod server_words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,10 @@ pub(super) async fn log_in(
         Err(_) => {
             // The server has not replied yet and would not read a disconnect before it.
             session.skip_disconnect();
-            undecided_fault(progress.next_method(), session.transcript.has_answered_credential())
+            words.record_texts(&session.transcript.take_banners());
+            let has_answered = session.transcript.has_answered_credential();
+            undecided_fault(progress.next_method(), has_answered, &words.joined_texts())
+                .with_detail("said", session.transcript.first_line())
         }
     };
     words.record_texts(&session.transcript.take_banners());
@@ -87,15 +90,26 @@ pub(super) async fn log_in(
 
 /// Returns the fault for a login that the server did not decide in time. `pending` is the method
 /// that waits for the decision. `has_answered` is true if the server sent something after it that
-/// is no decision.
+/// is no decision. `texts` are the words of the server.
 ///
 /// russh discards `SSH_MSG_USERAUTH_PASSWD_CHANGEREQ`, so this answer to an expired password is not
 /// visible. `docs/decisions/0005-password-change-request.md` has the alternatives.
-fn undecided_fault(pending: Option<AuthMethod>, has_answered: bool) -> Fault {
-    if !has_answered {
-        let details = "the server did not accept or reject the login in time";
-        return Fault::new(Reason::AuthTimeout, details);
+fn undecided_fault(pending: Option<AuthMethod>, has_answered: bool, texts: &str) -> Fault {
+    let fault = match has_answered {
+        true => unreadable_answer_fault(pending),
+        false => {
+            let details = "the server did not accept or reject the login in time";
+            Fault::new(Reason::AuthTimeout, details)
+        }
+    };
+    match texts {
+        "" => fault,
+        texts => fault.append_details(&format!("; it sent \"{texts}\"")),
     }
+}
+
+/// Returns the fault for an answer that is no decision.
+fn unreadable_answer_fault(pending: Option<AuthMethod>) -> Fault {
     let fault = if pending == Some(AuthMethod::Password) {
         let details = "the server answered the password, but neither accepted nor rejected it in \
                        time; it may be asking for a new password (RFC 4252 section 8)";
@@ -306,17 +320,18 @@ mod tests {
 
     #[test]
     fn an_undecided_login_counts_as_rejected_if_the_server_answered_it() {
-        let fault = undecided_fault(Some(AuthMethod::Password), true);
+        let fault = undecided_fault(Some(AuthMethod::Password), true, "");
         assert!(fault.details().contains("RFC 4252") && fault.counts_as_rejection(), "{fault}");
         assert!(
             fault_action(&fault, Language::English).starts_with("change the password"),
             "{fault:?}"
         );
-        let fault = undecided_fault(Some(AuthMethod::PublicKey), true);
+        let fault = undecided_fault(Some(AuthMethod::PublicKey), true, "");
         assert!(!fault.details().contains("password") && fault.counts_as_rejection(), "{fault}");
         for pending in [Some(AuthMethod::Password), None] {
-            let fault = undecided_fault(pending, false);
+            let fault = undecided_fault(pending, false, "Account locked");
             assert!(!fault.counts_as_rejection() && fault.custom_remedy().is_none(), "{fault}");
+            assert!(fault.details().ends_with("in time; it sent \"Account locked\""), "{fault}");
         }
     }
 }

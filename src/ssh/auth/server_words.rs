@@ -9,18 +9,12 @@ use std::collections::VecDeque;
 
 use russh::client::Prompt;
 
-use crate::common::{MAX_QUOTED, sanitize_message};
+use crate::common::MAX_QUOTED;
 use crate::model::{Fault, Secret};
+use crate::ssh::mask::quote_masked;
 
 /// Maximum number of prompts in a fault. A password and a code are two.
 const MAX_PROMPTS: usize = 4;
-
-/// Text in place of the password.
-const MASK: &str = "***";
-
-/// Minimum length in bytes of a start of the password that is masked at the end of a text. Shorter
-/// ones are common ends of words.
-const MIN_PARTIAL_BYTES: usize = 3;
 
 /// The words of the server in one login.
 #[derive(Debug)]
@@ -104,64 +98,10 @@ impl<'a> ServerWords<'a> {
     }
 }
 
-/// Returns a text of the server as one line that is safe to display. The password is masked before
-/// the text is cut, because a part of it would not be recognized.
-pub(in crate::ssh) fn quote_masked(text: &str, password: Option<&Secret>) -> String {
-    sanitize_message(&mask_password(text, password), MAX_QUOTED)
-}
-
-/// Returns the text as one line without the password. The password is also masked if only
-/// characters that are not displayed interrupt it, and if the text ends within it.
-fn mask_password(text: &str, password: Option<&Secret>) -> String {
-    let line = |text: &str| sanitize_message(text, text.len());
-    let Some(password) = password.map(Secret::expose_secret) else { return line(text) };
-    let mut masked = text.to_owned();
-    for password in [password.to_owned(), line(password)] {
-        if !password.is_empty() {
-            masked = line(&masked.replace(&password, MASK));
-        }
-    }
-    mask_partial_end(masked, &line(password))
-}
-
-/// Masks the end of a text if it is the start of the password. A peer's text may have been cut off
-/// there, also within a character.
-fn mask_partial_end(text: String, password: &str) -> String {
-    let starts = password.char_indices().map(|(end, _)| end).rev();
-    let complete = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
-    let partial = starts
-        .filter(|&length| length >= MIN_PARTIAL_BYTES)
-        .filter_map(|length| password.get(..length))
-        .find_map(|start| complete.strip_suffix(start));
-    match partial {
-        Some(rest) => format!("{rest}{MASK}"),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Reason;
-
-    #[test]
-    fn no_form_of_the_password_is_displayed() {
-        let password = Secret::new("hunter2  Geheim".into());
-        for (text, masked) in [
-            ("falsch: hunter2  Geheim!", "falsch: ***!"),
-            ("falsch: hun\u{200b}ter2\r\nGeh\u{202e}eim!", "falsch: ***!"),
-            ("abgeschnitten: hunter2  Gehe", "abgeschnitten: ***"),
-            ("abgeschnitten: hunte", "abgeschnitten: ***"),
-            ("abgeschnitten: hunter2  Geh\u{fffd}", "abgeschnitten: ***"),
-            ("nah\u{fffd}", "nah\u{fffd}"),
-            ("nah", "nah"),
-            ("", ""),
-        ] {
-            assert_eq!(mask_password(text, Some(&password)), masked, "{text}");
-        }
-        assert_eq!(mask_password(" a\x1b[2J\n", None), "a [2J");
-        assert_eq!(mask_password("a b", Some(&Secret::new(String::new()))), "a b");
-    }
 
     fn prompt(text: &str) -> Prompt {
         Prompt { prompt: text.into(), echo: false }

@@ -4,10 +4,9 @@
 use russh::keys::ssh_encoding;
 use russh::{AlgorithmKind, Disconnect, Error};
 
-use crate::common::{MAX_QUOTED, sanitize_line, sanitize_message};
 use crate::model::{Fault, Reason};
 
-use super::kex_sizes::exceeded_limit;
+use super::kex_sizes::{disconnect_message, exceeded_limit};
 use super::transcript::{PeerProtocol, PeerTranscript, SessionEnd};
 use crate::ssh::phase::LoginPhase;
 
@@ -36,8 +35,10 @@ pub(super) fn handshake_error(error: &Error, transcript: &PeerTranscript) -> Fau
     } else if matches!(transcript.protocol(), PeerProtocol::Incomplete | PeerProtocol::NotSsh) {
         not_ssh_fault(transcript)
     } else if let Error::NoCommonAlgo { kind, ours, theirs } = error {
-        no_common_algorithm(kind, ours, theirs)
+        no_common_algorithm(kind, ours, theirs, transcript)
     } else if let Some(fault) = exceeded_limit(error, &transcript.handshake_packets()) {
+        fault
+    } else if let Some(fault) = unknown_disconnect(transcript) {
         fault
     } else {
         connection_lost_fault(transcript, &describe_error(error))
@@ -71,7 +72,7 @@ fn throttled(transcript: &PeerTranscript) -> Option<Fault> {
             Some(throttled_fault(&first_line))
         }
         Some(SessionEnd::Disconnected { code: code @ Disconnect::TooManyConnections, message }) => {
-            Some(disconnect_fault(code, &sanitize_message(message, MAX_QUOTED)))
+            Some(disconnect_fault(code, &transcript.quote(message)))
         }
         _ => None,
     }
@@ -99,7 +100,7 @@ fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
 pub(super) fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str) -> Fault {
     let details = match transcript.session_end() {
         Some(SessionEnd::Disconnected { code, message }) => {
-            return disconnect_fault(code, &sanitize_message(message, MAX_QUOTED));
+            return disconnect_fault(code, &transcript.quote(message));
         }
         Some(SessionEnd::TextNotUtf8) => {
             let details = format!(
@@ -133,6 +134,18 @@ pub(super) fn disconnect_fault(code: &Disconnect, message: &str) -> Fault {
 pub(super) fn with_disconnect_code(fault: Fault, code: &Disconnect) -> Fault {
     let (number, name) = disconnect_code(code);
     fault.with_detail("disconnectCode", number).with_detail("disconnectReason", name)
+}
+
+/// Returns the fault for a disconnect before the encryption that russh did not read. It reads none
+/// with a code that RFC 4253 does not name, such as those for private use.
+fn unknown_disconnect(transcript: &PeerTranscript) -> Option<Fault> {
+    if transcript.session_end().is_some_and(|end| !matches!(end, SessionEnd::Failed(_))) {
+        return None;
+    }
+    let (code, message) = disconnect_message(&transcript.handshake_packets())?;
+    let message = transcript.quote(&String::from_utf8_lossy(&message));
+    let details = format!("the server disconnected with code {code}: \"{message}\"");
+    Some(Fault::new(Reason::ConnectionLost, details).with_detail("disconnectCode", code))
 }
 
 fn disconnect_code(code: &Disconnect) -> (u32, &'static str) {
@@ -213,7 +226,8 @@ pub(super) fn describe_error(error: &Error) -> String {
             "the server sent an invalid message of the key exchange".to_owned()
         }
         Error::Inconsistent => {
-            "the server sent a message that the SSH library of this daemon does not support here"
+            "the server sent a message that the SSH library of this daemon does not support here, \
+             such as a disconnect with a code that RFC 4253 does not name"
                 .to_owned()
         }
         Error::Keys(_) | Error::SshKey(_) | Error::UnknownKey => {
@@ -227,7 +241,12 @@ pub(super) fn describe_error(error: &Error) -> String {
     }
 }
 
-fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String]) -> Fault {
+fn no_common_algorithm(
+    kind: &AlgorithmKind,
+    ours: &[String],
+    theirs: &[String],
+    transcript: &PeerTranscript,
+) -> Fault {
     let kind = match kind {
         AlgorithmKind::Kex => "key exchange",
         AlgorithmKind::Key => "host key",
@@ -238,7 +257,7 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
     let theirs: Vec<String> = theirs
         .iter()
         .take(MAX_ALGORITHM_NAMES)
-        .map(|name| sanitize_line(name.as_bytes(), MAX_ALGORITHM_NAME_BYTES))
+        .map(|name| transcript.quote_line(name.as_bytes(), MAX_ALGORITHM_NAME_BYTES))
         .collect();
     let details = format!("no common {kind} algorithm: the server offers {}", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)
@@ -259,6 +278,7 @@ fn with_peer_details(fault: Fault, transcript: &PeerTranscript) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Secret;
 
     fn after(first_line: &[u8], session_end: Option<SessionEnd>) -> PeerTranscript {
         let transcript = PeerTranscript::default();
@@ -321,6 +341,62 @@ mod tests {
             let fault = handshake_timeout(&after(first_line, None));
             assert_eq!(fault.reason(), reason, "{fault}");
             assert_eq!(fault.facts()["phase"], phase.into());
+        }
+    }
+
+    fn packet(payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len() + 1).unwrap().to_be_bytes();
+        [&length[..], &[0], payload].concat()
+    }
+
+    #[test]
+    fn the_words_of_a_disconnect_with_an_unknown_code_are_kept() {
+        let string =
+            |text: &[u8]| [&u32::try_from(text.len()).unwrap().to_be_bytes(), text].concat();
+        let code = 0xfe00_0001_u32;
+        let disconnect = packet(
+            &[&[1], &code.to_be_bytes()[..], &string(b"locked: hunter2\n"), &string(b"en")]
+                .concat(),
+        );
+        let transcript = PeerTranscript::with_password(Some(Secret::new("hunter2".into())));
+        transcript.record(&[SSH, &packet(&[20, 0]), &disconnect].concat());
+        let fault = handshake_error(&Error::Inconsistent, &transcript);
+        let expected = "the server disconnected with code 4261412865: \"locked: ***\"";
+        assert_eq!((fault.reason(), fault.details()), (Reason::ConnectionLost, expected));
+        assert_eq!(fault.facts()["disconnectCode"], code.into());
+        // The packets after the new keys are encrypted.
+        let transcript = after(&[SSH, &packet(&[21]), &disconnect].concat(), None);
+        let fault = handshake_error(&Error::Inconsistent, &transcript);
+        assert!(fault.details().contains("does not support here"), "{fault}");
+    }
+
+    #[test]
+    fn no_text_before_the_login_shows_its_password() {
+        let repeated = |first_line: &[u8], session_end, error: Option<&Error>| {
+            let transcript = PeerTranscript::with_password(Some(Secret::new("hunter2".into())));
+            transcript.record(first_line);
+            transcript.record_session_end(session_end);
+            let fault = match error {
+                Some(error) => handshake_error(error, &transcript),
+                None => handshake_timeout(&transcript),
+            };
+            let shown = format!("{} {:?}", fault.details(), fault.facts());
+            assert!(!shown.contains("hunt") && shown.contains("***"), "{shown}");
+        };
+        let named = |message: &str, code| disconnected(message, code).unwrap();
+        let names = Error::NoCommonAlgo {
+            kind: AlgorithmKind::Kex,
+            ours: vec![],
+            theirs: vec!["x-hunter2".into()],
+        };
+        repeated(b"220 hunter2\r\n", SessionEnd::Closed, Some(&Error::Disconnect));
+        repeated(b"220 hunter2\r\n", SessionEnd::Closed, None);
+        repeated(b"SSH-1.5-hunter2\r\n", SessionEnd::Closed, Some(&Error::Version));
+        repeated(b"SSH-2.0-hunter2\r\n", SessionEnd::Closed, None);
+        repeated(b"Not allowed at this time hunter2\n", SessionEnd::Closed, None);
+        repeated(SSH, SessionEnd::Closed, Some(&names));
+        for code in [Disconnect::TooManyConnections, Disconnect::ByApplication] {
+            repeated(SSH, named("you said hunter2", code), Some(&Error::Disconnect));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The sizes in a key exchange that failed, and the faults of those that the daemon does not
-//! support: of an RSA host key, and of a Diffie-Hellman group. Pure: it reads recorded bytes. The
-//! packets before `SSH_MSG_NEWKEYS` are not encrypted (RFC 4253 section 6).
+//! support: of an RSA host key, and of a Diffie-Hellman group. Also the message of a disconnect in
+//! it. Pure: it reads recorded bytes. The packets before `SSH_MSG_NEWKEYS` are not encrypted
+//! (RFC 4253 section 6).
 
 use std::ops::RangeInclusive;
 
@@ -15,6 +16,10 @@ const KEX_REPLIES: [u8; 2] = [31, 33];
 
 /// Message number of a negotiated group (RFC 4419).
 const KEX_GROUP: u8 = 31;
+
+/// Message numbers of a disconnect and of the last message that is not encrypted (RFC 4253).
+const DISCONNECT: u8 = 1;
+const NEW_KEYS: u8 = 21;
 
 /// Sizes in bits of the Diffie-Hellman groups that the daemon accepts.
 pub(super) const GROUP_BITS: RangeInclusive<usize> = 2048..=8192;
@@ -95,6 +100,21 @@ pub(in crate::ssh) fn group_bits(packets: &[u8]) -> Option<usize> {
         // A reply of another key exchange has the same number and three fields.
         (message == KEX_GROUP && fields.is_empty()).then(|| bit_length(prime)).flatten()
     })
+}
+
+/// Returns the code and the message of a disconnect before the encryption, or `None` if there is
+/// none.
+pub(in crate::ssh) fn disconnect_message(packets: &[u8]) -> Option<(u32, Vec<u8>)> {
+    let found = find_in_messages(packets, |message, fields| match message {
+        NEW_KEYS => Some(None),
+        DISCONNECT => {
+            let (code, mut fields) = fields.split_first_chunk::<4>()?;
+            let message = read_string(&mut fields)?.to_vec();
+            Some(Some((u32::from_be_bytes(*code), message)))
+        }
+        _ => None,
+    });
+    found.flatten()
 }
 
 /// Returns the first result for a message and its fields.

@@ -31,7 +31,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::model::{Fault, HostKey, Reason};
+use crate::model::{Fault, HostKey, Reason, Secret};
 
 use algorithms::SshAlgorithms;
 use host_key::{HostKeyCheck, host_key};
@@ -53,7 +53,7 @@ pub(crate) struct SshSession {
 
 /// Performs handshakes until a key is accepted or the server has no other key. Ends by `until`. The
 /// first handshake uses `tcp`. Each further one uses a new connection to the same address and
-/// excludes the types seen before.
+/// excludes the types seen before. No fault shows `password`, which an earlier login may have sent.
 ///
 /// # Errors
 /// Returns the errors of [`perform_handshake`]. If no key was accepted, returns the fault of the
@@ -64,19 +64,19 @@ pub(crate) async fn connect_with_expected_key(
     peer: SocketAddr,
     algorithms: &SshAlgorithms,
     expected: &HostKeyCheck,
-    connect_timeout: Duration,
-    until: Instant,
+    password: Option<&Secret>,
+    (connect_timeout, until): (Duration, Instant),
 ) -> Result<SshSession, Fault> {
     let pinned = expected.pinned.as_ref().map(|key| key.algorithm.as_str());
     let config = algorithms.config_preferring(pinned);
-    let outcome = perform_handshake(tcp, config, expected.clone(), until).await;
+    let outcome = perform_handshake(tcp, config, expected.clone(), password, until).await;
     let Err(first) = outcome else { return outcome };
     let Some(key) = expected.other_key_may_match(&first) else { return Err(first) };
     let mut key_types = vec![key.algorithm.clone()];
     let mut fingerprints = vec![key.fingerprint.clone()];
     while let Some(config) = algorithms.config_without_key_types(&key_types) {
         let (tcp, _) = dial::dial(&[peer], connect_timeout, until).await?;
-        let fault = match perform_handshake(tcp, config, expected.clone(), until).await {
+        let fault = match perform_handshake(tcp, config, expected.clone(), password, until).await {
             Err(fault) => fault,
             outcome => return outcome,
         };
@@ -102,9 +102,10 @@ async fn perform_handshake(
     tcp: TcpStream,
     config: Arc<Config>,
     expected: HostKeyCheck,
+    password: Option<&Secret>,
     until: Instant,
 ) -> Result<SshSession, Fault> {
-    let transcript = Arc::new(PeerTranscript::default());
+    let transcript = Arc::new(PeerTranscript::with_password(password.cloned()));
     let cancel = CancellationToken::new();
     let stream = RecordingStream::new(tcp, Arc::clone(&transcript), cancel.clone());
     let cancel = cancel.drop_guard();

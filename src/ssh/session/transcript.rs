@@ -1,6 +1,6 @@
 //! The transcript of a peer during one check, used for a fault. It keeps only the first bytes, the
-//! last banners and the last message of the peer. A peer may repeat a password that it received, so
-//! banners and message are shown only by code that masks it.
+//! last banners and the last message of the peer. A peer may repeat a password that it received,
+//! also in an earlier login, so its texts are shown only without it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use russh::Disconnect;
 use tokio::sync::Notify;
 
-use crate::common::{lock_unpoisoned, sanitize_line};
-use crate::model::HostKey;
+use crate::common::lock_unpoisoned;
+use crate::model::{HostKey, Secret};
+use crate::ssh::mask::{mask_line, quote_masked};
 
 /// Maximum number of first bytes kept. They identify the protocol and are quoted in a fault.
 const MAX_FIRST_BYTES: usize = 64;
@@ -24,6 +25,8 @@ const MAX_HANDSHAKE_BYTES: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct PeerTranscript {
     identification: Mutex<PeerIdentification>,
+    /// The password of the login, which no text of the peer may show.
+    password: Option<Secret>,
     /// The key that the server proved to have.
     pub(super) host_key: OnceLock<HostKey>,
     /// The end of the session, if the server or an error ended it.
@@ -77,6 +80,21 @@ pub(crate) enum PeerProtocol {
 }
 
 impl PeerTranscript {
+    /// Creates the transcript of a login with this password.
+    pub(super) fn with_password(password: Option<Secret>) -> Self {
+        Self { password, ..Self::default() }
+    }
+
+    /// Returns a text of the peer as one line that is safe to display.
+    pub(super) fn quote(&self, text: &str) -> String {
+        quote_masked(text, self.password.as_ref())
+    }
+
+    /// Returns bytes of the peer as one line that is safe to display.
+    pub(super) fn quote_line(&self, bytes: &[u8], max_chars: usize) -> String {
+        mask_line(bytes, max_chars, self.password.as_ref())
+    }
+
     /// Records bytes that the peer sent.
     pub(crate) fn record(&self, bytes: &[u8]) {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -102,7 +120,7 @@ impl PeerTranscript {
                 .find(|line| is_identification(line))
                 .unwrap_or(&[]);
         }
-        sanitize_line(first_line, MAX_FIRST_BYTES)
+        self.quote_line(first_line, MAX_FIRST_BYTES)
     }
 
     /// Starts to count the writes of a login.

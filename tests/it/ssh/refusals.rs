@@ -84,6 +84,8 @@ async fn a_banner_is_no_answer_and_a_request_for_a_new_password_after_it_is_one(
         let fault = expect(outcome, Reason::AuthTimeout);
         assert_eq!(fault.counts_as_rejection(), is_answered, "{fault:?}");
         assert_eq!(text(&fault, "told"), "Nur für Befugte");
+        assert!(fault.details().contains("; it sent \"Nur für Befugte\""), "{fault:?}");
+        assert_eq!(text(&fault, "said"), "SSH-2.0-scripted");
     }
 }
 
@@ -129,6 +131,11 @@ async fn a_disconnect_in_each_phase_is_reported_with_its_code() {
         assert_eq!(fault.facts()["disconnectCode"], Fact::from(code), "{fault:?}");
         assert_eq!(fault.counts_as_rejection(), reason == CredentialsRefused, "{fault:?}");
     }
+    // The SSH library reads no disconnect with a code of its own, such as those for private use.
+    let message = raw_ssh_server::disconnect(0xfe00_0001, "gesperrt für hunter2".as_bytes());
+    let server = RawSshServer::sending(Moment::KeyExchange, vec![message]).await;
+    let fault = expect(verify(&anyone(server.address)).await, ConnectionLost);
+    assert!(fault.details().contains("4261412865: \"gesperrt für ***\""), "{fault:?}");
     // After the login, the words explain why the host is not proven.
     let message = raw_ssh_server::disconnect(11, "keine Sitzung für hunter2".as_bytes());
     let server = RawSshServer::sending(Moment::Channel, vec![message]).await;
