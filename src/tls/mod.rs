@@ -9,6 +9,7 @@
 //! # Never
 //! - It never shows a private key, and never keeps one in a type that prints it.
 
+mod authority;
 mod pem;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
@@ -190,7 +191,8 @@ fn read_certificates(
     pem::parse_certificates(&pem).map_err(|error| SettingFault::in_file(key, path, error).into())
 }
 
-/// Reads the certificates of a file as trusted authorities.
+/// Reads the certificates of a file as trusted authorities. One whose key cannot verify any
+/// certificate is a fault, because its peers would be rejected later without a reason.
 fn read_roots(
     key: &'static str,
     path: &Path,
@@ -200,6 +202,13 @@ fn read_roots(
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(key, path, purpose, policy)? {
         roots.add(certificate).map_err(|error| SettingFault::in_file(key, path, error))?;
+    }
+    let provider = crypto_provider();
+    let is_supported =
+        |root: &TrustAnchor<'_>| authority::is_supported(&root.subject_public_key_info, &provider);
+    if !roots.roots.iter().all(is_supported) {
+        let problem = authority::UNSUPPORTED_AUTHORITY;
+        return Err(SettingFault::in_file(key, path, problem).into());
     }
     Ok(roots)
 }

@@ -90,3 +90,136 @@ fn a_key_of_another_certificate_is_named() {
     let problem = identity_problem(&mismatch, KEY_SETTING);
     assert_eq!(problem, "its public key is not that of the private key in server.tls.key");
 }
+
+/// Certificates that were made for this test.
+const CA_SECP256K1: &str = "\
+    -----BEGIN CERTIFICATE-----\n\
+    MIIBbzCCARSgAwIBAgIUTLGXDh3Gwm/SRGpBuVHsVzcWGkwwCgYIKoZIzj0EAwIw\n\
+    DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI3MTU0MzAwWhgPMjEyNjExMDMxNTQzMDBa\n\
+    MA0xCzAJBgNVBAMMAmNhMFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEuAr0dsR3NsT/\n\
+    b+f4ceGHbnopkwr83Uw7Pshf6m0TJAF4UrXevBhZVyLvy9xMlz6BBg+BJXX7u6Fd\n\
+    inU6FHgYe6NTMFEwHQYDVR0OBBYEFHdlTmU0N1VOfC6+cx7xC8rtX/4aMB8GA1Ud\n\
+    IwQYMBaAFHdlTmU0N1VOfC6+cx7xC8rtX/4aMA8GA1UdEwEB/wQFMAMBAf8wCgYI\n\
+    KoZIzj0EAwIDSQAwRgIhAK1fPmS1ax2wzEEouBE0qxkW9XwmHSD9ojte7XUl39cc\n\
+    AiEAlx1RPFgfnRX9nyjdDBKCvuIc2+9sXqrAp/lyF0PCLE0=\n\
+    -----END CERTIFICATE-----\n";
+const CA_P521: &str = "\
+    -----BEGIN CERTIFICATE-----\n\
+    MIIB+TCCAVqgAwIBAgIUWhHs5F9d7IzcIw/baIruOvwMOxkwCgYIKoZIzj0EAwIw\n\
+    DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI3MTU0MzAxWhgPMjEyNjExMDMxNTQzMDFa\n\
+    MA0xCzAJBgNVBAMMAmNhMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBSzTJA92j\n\
+    WP5cDbp2f33mT9LrkTwKCU2NwV/ElDu/IKy6geo/izzc8utwglQGMiHAAzXfVrEd\n\
+    PDgcXsNbI8TPKRABpkxeZ4UoQsCeY+7xpOqvt6wW7VpCyhb7/lqOm05dm22PcY8c\n\
+    IWPxfafkaXvuMD4IUGtDiINjOmvgRfzRCu7lJxWjUzBRMB0GA1UdDgQWBBSYTWk6\n\
+    9O+hj4mqbaEqrjPvtxXMYjAfBgNVHSMEGDAWgBSYTWk69O+hj4mqbaEqrjPvtxXM\n\
+    YjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA4GMADCBiAJCAZpMFMDRGNlQ\n\
+    M6SeQzf9L8KjsX3qY1OyaO9XtY6vZhyy9yuU6q0jYCAZyEomBlo3Lw7z2tAFscR9\n\
+    1lb2dZe7ihFOAkIBD9TSBVd5iylHCR8JllAaUk/SZTYuPZzQTL4evJ5ECpLpS1d4\n\
+    qvWWLZZPHCGR/dksvnHTUCojKMsD2K6SFlYkZdM=\n\
+    -----END CERTIFICATE-----\n";
+const CA_P256: &str = "\
+    -----BEGIN CERTIFICATE-----\n\
+    MIIBcjCCARegAwIBAgIUU6dVV6w3QpMPm2ETdc2djvy8Au4wCgYIKoZIzj0EAwIw\n\
+    DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI3MTU0MzAxWhgPMjEyNjExMDMxNTQzMDFa\n\
+    MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEDQQ33Of8\n\
+    9raB/XGRxXNGyqGu1hznaPjfkOyukSZP0DFYwcqoPtYhSK4cUA1IeMGjTEMc8/eE\n\
+    G3acnKd3K83gB6NTMFEwHQYDVR0OBBYEFH28knEdMJvgK85w3LgHJSI/aEYYMB8G\n\
+    A1UdIwQYMBaAFH28knEdMJvgK85w3LgHJSI/aEYYMA8GA1UdEwEB/wQFMAMBAf8w\n\
+    CgYIKoZIzj0EAwIDSQAwRgIhALXPSmAPrXSLazkj6pKb+8KS1LLu4vgR2vjHmoGm\n\
+    5QNyAiEAg/X2US4WpP/T1XbQjleCIhcXBbc3o2FAoLeRVxQGA6I=\n\
+    -----END CERTIFICATE-----\n";
+const CA_ED25519: &str = "\
+    -----BEGIN CERTIFICATE-----\n\
+    MIIBMDCB46ADAgECAhQHvzmWofVDobZB9c2K7osFrLmBLzAFBgMrZXAwDTELMAkG\n\
+    A1UEAwwCY2EwIBcNMjYxMTI3MTU0MzAxWhgPMjEyNjExMDMxNTQzMDFaMA0xCzAJ\n\
+    BgNVBAMMAmNhMCowBQYDK2VwAyEAySG1MLGYJccbvndD7w9GbmbZ+L96ib87y8Do\n\
+    PSm9bQ2jUzBRMB0GA1UdDgQWBBR06zxi4+O/hTeS+pNhrWw1MaLWsTAfBgNVHSME\n\
+    GDAWgBR06zxi4+O/hTeS+pNhrWw1MaLWsTAPBgNVHRMBAf8EBTADAQH/MAUGAytl\n\
+    cANBAPA8p94SBHBnSEeM4xZNA8IdaNeWfMC/fVRcD2Du3coQ675V84PbD1kRa3rb\n\
+    32akZ2AUYhvSfOSCbNvMOG00EAE=\n\
+    -----END CERTIFICATE-----\n";
+const CA_RSA_1024: &str = "\
+    -----BEGIN CERTIFICATE-----\n\
+    MIIB+DCCAWGgAwIBAgIUWLhINHTk89SIaGzxBtsJMOukBycwDQYJKoZIhvcNAQEL\n\
+    BQAwDTELMAkGA1UEAwwCY2EwIBcNMjYxMTI3MTU0MzAxWhgPMjEyNjExMDMxNTQz\n\
+    MDFaMA0xCzAJBgNVBAMMAmNhMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCX\n\
+    eeQjZjuJJV7kd1yS2Oq5hkl92RbkPXrAIijjcx5scP321M6ZB16+e8ixOk7uTT41\n\
+    0U9D6c8vfJQmioX5evlPO91GCJDldXAiLc9qpdssMASNGRqOY1jp9Ozv1Os9A72d\n\
+    XDOFwkuW9xfbyT4fZL1fvjheHHL/KGN2IkHzE+NViwIDAQABo1MwUTAdBgNVHQ4E\n\
+    FgQUnJgobOJ1crAmm0H0WQmtHbLkZIswHwYDVR0jBBgwFoAUnJgobOJ1crAmm0H0\n\
+    WQmtHbLkZIswDwYDVR0TAQH/BAUwAwEB/zANBgkqhkiG9w0BAQsFAAOBgQAPQ2eU\n\
+    pEN0ILaWTy/JSyXEdRnDoiptCkwbMrVt4z3mnT54TLsqj8VT3h8W9TL4eSNy1Bdm\n\
+    OPHA0XQUQXc7b2Mjn9jvpDR6eCzQL/gBOBBkcBA190cHTT/iUoS8IDxQl78+PoqK\n\
+    Woin+TDWxkGuzGkhMBZqp+k6d+oY0GzmpIvs/w==\n\
+    -----END CERTIFICATE-----\n";
+const CA_RSA_2048: &str = "\
+    -----BEGIN CERTIFICATE-----\n\
+    MIIC/TCCAeWgAwIBAgIUUcOl3PIhoHYjHwfn2or3bjqtbKwwDQYJKoZIhvcNAQEL\n\
+    BQAwDTELMAkGA1UEAwwCY2EwIBcNMjYxMTI3MTU0MzAyWhgPMjEyNjExMDMxNTQz\n\
+    MDJaMA0xCzAJBgNVBAMMAmNhMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKC\n\
+    AQEA2fSwSetRu7o3Sk5Whr6sk0dExtm+L1HSrmeSpjkHZ/qGODg5R+2LYfKtZZGe\n\
+    IQsCvmwK98H1RgHRDbSyHXQBE+b3FgWftMj59VirFBJCnWde3jgusWyidCwcTxLt\n\
+    NJndMIuLpWjnIAhBtvzqSJLneN+6XoS0i9kjwKmZsohusQ72LewGxLKGXs952XiP\n\
+    c29sXb+6NW6pl9wcSRoTlibzGvzEWRNeevsElDGCkba4K7lb3wmtOfZ40O+wNu7v\n\
+    kFKb/K6gneAiS0OvIQHdHhePosDjOeuCn+F65Tja3wKbwXWkmOKh+WeRGAtLshVo\n\
+    1/uPv+bKf2t25UN5gVU53qBJ3QIDAQABo1MwUTAdBgNVHQ4EFgQUu0n0UJN+/PQY\n\
+    /lYhI7leqhxEBq4wHwYDVR0jBBgwFoAUu0n0UJN+/PQY/lYhI7leqhxEBq4wDwYD\n\
+    VR0TAQH/BAUwAwEB/zANBgkqhkiG9w0BAQsFAAOCAQEAeS8g+eJRILxeohi8viB8\n\
+    jiRQ1Jbrj7QA4DjWZHSErYyQMLhBQc67NMamtQQnyiqCAOlmHkjcKOdL6O6eZBIl\n\
+    SreFTZB97UJELrJ5iuyexzaqtf9r3hjO8Lbc292fEldSy+rWIqJJiB0rCstzUVCP\n\
+    XDELKuxZK4whEN92+e6PaWQgwlAgLbvMGV/FyJrtgSX5Gvsj2nZ/kPQ9i3RZAFha\n\
+    TiSXZ+9hVUkiYxLJ908vw9DiX2dKPFoJL1WSYLvK99wwrPGZO1IzxrobDZfVcK3J\n\
+    daEj9CGHlMrPcq8H9VVN5A1L5C2NFaXSc6ab5Ep1l4eAF+wrbeG8CtZ+W3jE5YT9\n\
+    Ww==\n\
+    -----END CERTIFICATE-----\n";
+
+#[test]
+fn an_authority_that_can_verify_no_certificate_is_named_with_its_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let policy = FilePolicy::of_process();
+    for (authority, is_supported) in [
+        (CA_SECP256K1, false),
+        (CA_P521, false),
+        (CA_RSA_1024, false),
+        (CA_P256, true),
+        (CA_ED25519, true),
+        (CA_RSA_2048, true),
+    ] {
+        // One authority beside another one is found too.
+        for text in [authority.to_owned(), [CA_P256, authority].concat()] {
+            std::fs::write(&path, text).unwrap();
+            let names = ["callback.ca_file", "", ""];
+            let trust = ClientTlsFiles { ca: Some(&path), identity: None, names };
+            match client_config(&trust, &policy) {
+                Ok(_) => assert!(is_supported, "{authority}"),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(!is_supported, "{text}");
+                    assert!(
+                        text.contains("callback.ca_file") && text.contains("P-256 or P-384"),
+                        "{text}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_bytes_of_a_public_key_make_the_check_of_an_authority_panic() {
+    let certificate = pem::parse_certificates(CA_RSA_2048.as_bytes()).unwrap().remove(0);
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let key_info = roots.roots[0].subject_public_key_info.as_ref();
+    let provider = crypto_provider();
+    assert!(authority::is_supported(key_info, &provider));
+    for at in 0..key_info.len() {
+        assert!(!authority::is_supported(&key_info[..at.min(200)], &provider), "{at}");
+        for byte in [0, 0x7f, 0x80, 0x84, 0xff] {
+            let mut changed = key_info.to_vec();
+            changed[at] = byte;
+            let _ = authority::is_supported(&changed, &provider);
+        }
+    }
+}
