@@ -1,7 +1,7 @@
 //! The preparation of a login: it acquires all that the login needs of the daemon. The rest is the
 //! server's part.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl ResolvedLogin {
 }
 
 /// The server of a login. All names and addresses of this host are one server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LoginServer {
     /// The first address of another host, or `None` for this host.
     pub other_host: Option<IpAddr>,
@@ -132,7 +132,10 @@ impl Verifier {
         let ResolvedLogin { login, ready } = resolved;
         let Ok(ready) = ready else { return Ok(None) };
         let limiter = &self.inner.login_limiter;
-        let permit = limiter.acquire(&ready.addresses, class, &login.username, until).await;
+        // There is at least one address.
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, ready.server.port));
+        let server = (ready.server, ready.addresses.first().copied().unwrap_or(any));
+        let permit = limiter.acquire(server, class, &login.username, until).await;
         permit.map(Some).map_err(|fault| at_server(fault, login))
     }
 

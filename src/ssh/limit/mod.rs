@@ -1,11 +1,12 @@
-//! The limiter of concurrent logins on one server, over all stores. A server is an address and a
-//! port. All loopback addresses are one host.
+//! The limiter of concurrent logins on one server, over all stores. All names and addresses of this
+//! host are one server, as for the rejections of logins.
 
 mod queue;
+mod silence;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
@@ -14,9 +15,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Reason};
 
+use super::prepared::LoginServer;
 pub use queue::LoginClass;
-pub(crate) use queue::LoginEnd;
 use queue::{LoginNumber, MAX_LOGINS_PER_SERVER, ServerQueue};
+pub(crate) use silence::LoginEnd;
 
 /// Maximum number of idle servers that are remembered because they did not answer. A forgotten one
 /// gets all permits again, until it does not answer once more.
@@ -31,7 +33,7 @@ pub(super) struct LoginLimiter {
 #[derive(Debug, Default)]
 struct LimiterState {
     last_number: LoginNumber,
-    servers: BTreeMap<(IpAddr, u16), ServerQueue>,
+    servers: BTreeMap<LoginServer, ServerQueue>,
     /// The logins that wait for their admission.
     waiting: HashMap<LoginNumber, oneshot::Sender<()>>,
 }
@@ -41,29 +43,27 @@ struct LimiterState {
 #[derive(Debug)]
 pub struct ServerPermit {
     state: Arc<Mutex<LimiterState>>,
-    server: (IpAddr, u16),
+    server: LoginServer,
     number: LoginNumber,
     end: LoginEnd,
 }
 
 impl LoginLimiter {
-    /// Waits for a permit for the server at the first of `addresses` (not empty).
+    /// Waits for a permit for the server, which has the address `address`.
     ///
     /// # Errors
-    /// Returns `agent_busy` if there was no permit by `deadline`.
+    /// Returns `agent_busy`, with the address, if there was no permit by `deadline`.
     ///
     /// # Cancel safety
     /// The login loses its place in the queue if the future is dropped.
     pub(super) async fn acquire(
         &self,
-        addresses: &[SocketAddr],
+        (server, address): (LoginServer, SocketAddr),
         class: LoginClass,
         username: &str,
         deadline: Instant,
     ) -> Result<ServerPermit, Fault> {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let address = addresses.first().copied().unwrap_or(any);
-        let (permit, admitted) = self.enqueue(server_of(address), class, username);
+        let (permit, admitted) = self.enqueue(server, class, username);
         match timeout_at(deadline, admitted).await {
             Ok(Ok(())) => Ok(permit),
             Ok(Err(_)) | Err(_) => {
@@ -75,7 +75,7 @@ impl LoginLimiter {
 
     fn enqueue(
         &self,
-        server: (IpAddr, u16),
+        server: LoginServer,
         class: LoginClass,
         username: &str,
     ) -> (ServerPermit, oneshot::Receiver<()>) {
@@ -92,7 +92,7 @@ impl LoginLimiter {
 }
 
 impl LimiterState {
-    fn admit(&mut self, server: (IpAddr, u16)) {
+    fn admit(&mut self, server: LoginServer) {
         let Some(queue) = self.servers.get_mut(&server) else { return };
         for number in queue.admit() {
             // A login that no longer waits drops its permit, which admits the next one.
@@ -100,7 +100,7 @@ impl LimiterState {
         }
     }
 
-    fn release(&mut self, server: (IpAddr, u16), number: LoginNumber, end: LoginEnd) {
+    fn release(&mut self, server: LoginServer, number: LoginNumber, end: LoginEnd) {
         self.waiting.remove(&number);
         let Some(queue) = self.servers.get_mut(&server) else { return };
         queue.remove(number, end);
@@ -129,15 +129,6 @@ impl Drop for ServerPermit {
     }
 }
 
-/// Maps all loopback addresses to one host.
-fn server_of(address: SocketAddr) -> (IpAddr, u16) {
-    let host = match address.ip().to_canonical() {
-        loopback if loopback.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        other => other,
-    };
-    (host, address.port())
-}
-
 fn server_busy(address: SocketAddr, queue: Option<&ServerQueue>, username: &str) -> Fault {
     let silent = queue.is_some_and(|queue| queue.was_silent_for(username));
     let details = if silent {
@@ -158,30 +149,43 @@ mod tests {
     use super::LoginClass::{Attempt, Monitor};
     use super::*;
 
-    fn at(address: &str) -> [SocketAddr; 1] {
-        [SocketAddr::new(address.parse().unwrap(), 22)]
+    /// Returns a server on another host, and its address.
+    fn other_host(address: &str, port: u16) -> (LoginServer, SocketAddr) {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        (LoginServer { other_host: Some(address.ip()), port }, address)
     }
 
-    async fn acquire(limiter: &LoginLimiter, address: &str) -> Result<ServerPermit, Fault> {
-        limiter.acquire(&at(address), Monitor, "u", Instant::now()).await
+    /// Returns the server of this host with this address.
+    fn this_host(address: &str) -> (LoginServer, SocketAddr) {
+        let (server, address) = other_host(address, 22);
+        (LoginServer { other_host: None, ..server }, address)
+    }
+
+    async fn acquire(
+        limiter: &LoginLimiter,
+        server: (LoginServer, SocketAddr),
+    ) -> Result<ServerPermit, Fault> {
+        limiter.acquire(server, Monitor, "u", Instant::now()).await
     }
 
     #[tokio::test]
     async fn a_fifth_login_on_a_server_waits_for_one_of_four_permits() {
         let limiter = LoginLimiter::default();
         let mut permits = Vec::new();
-        // A free permit is granted even past the deadline.
-        for address in ["127.0.0.1", "127.0.0.9", "::1", "::ffff:127.0.0.1"] {
-            permits.push(acquire(&limiter, address).await.unwrap());
+        // A free permit is granted even past the deadline. All addresses of this host count.
+        for address in ["127.0.0.1", "127.0.0.9", "::1", "192.0.2.9"] {
+            permits.push(acquire(&limiter, this_host(address)).await.unwrap());
         }
-        let fault = acquire(&limiter, "127.0.0.1").await.unwrap_err();
+        let fault = acquire(&limiter, this_host("127.0.0.1")).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::AgentBusy);
+        assert!(fault.details().contains("127.0.0.1:22"), "{fault}");
         // Another host, and another port of the same host, have their own.
-        let other = acquire(&limiter, "192.0.2.1").await.unwrap();
-        let port = [SocketAddr::from(([127, 0, 0, 1], 2222))];
-        let port = limiter.acquire(&port, Monitor, "u", Instant::now()).await.unwrap();
+        let other = acquire(&limiter, other_host("192.0.2.1", 22)).await.unwrap();
+        let (this, address) = this_host("127.0.0.1");
+        let port = (LoginServer { port: 2222, ..this }, address);
+        let port = acquire(&limiter, port).await.unwrap();
         permits.pop();
-        assert!(acquire(&limiter, "127.0.0.1").await.is_ok());
+        assert!(acquire(&limiter, this_host("127.0.0.1")).await.is_ok());
         drop((permits, other, port));
     }
 
@@ -190,14 +194,13 @@ mod tests {
         let limiter = LoginLimiter::default();
         let mut held = Vec::new();
         for _ in 0..4 {
-            held.push(acquire(&limiter, "127.0.0.1").await.unwrap());
+            held.push(acquire(&limiter, this_host("127.0.0.1")).await.unwrap());
         }
         let soon = Instant::now() + Duration::from_millis(50);
-        let gives_up = limiter.acquire(&at("127.0.0.1"), Attempt, "u", soon).await;
+        let gives_up = limiter.acquire(this_host("127.0.0.1"), Attempt, "u", soon).await;
         assert_eq!(gives_up.unwrap_err().reason(), Reason::AgentBusy);
         let far = Instant::now() + Duration::from_secs(60);
-        let server = at("127.0.0.1");
-        let waits = limiter.acquire(&server, Monitor, "u", far);
+        let waits = limiter.acquire(this_host("127.0.0.1"), Monitor, "u", far);
         let release = async { drop(held.pop()) };
         tokio::join!(waits, release).0.unwrap();
         drop(held);
@@ -210,7 +213,7 @@ mod tests {
         let limiter = LoginLimiter::default();
         for n in 0..3000 {
             let address = format!("192.0.{}.{}", n / 256, n % 256);
-            let permit = acquire(&limiter, &address).await.unwrap();
+            let permit = acquire(&limiter, other_host(&address, 22)).await.unwrap();
             permit.release(if n < 1500 { LoginEnd::Answered } else { LoginEnd::ServerSilent });
         }
         assert_eq!(limiter.state.lock().unwrap().servers.len(), MAX_SILENT_SERVERS);

@@ -8,11 +8,10 @@
 //! - The logins that the server did not answer last time share one permit, so that they cannot hold
 //!   all of them. Adds and updates get it only if no served store waits for it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::silence::{LoginEnd, ServerSilence};
 use super::waiting::WaitingLogins;
-use crate::model::{Fault, Reason};
 
 /// Maximum number of concurrent logins on one server. sshd rejects connections at random while ten
 /// are not logged in (`MaxStartups 10:30:100`, `sshd_config(5)`). This also affects the connections
@@ -20,10 +19,6 @@ use crate::model::{Fault, Reason};
 pub(super) const MAX_LOGINS_PER_SERVER: usize = 4;
 /// Maximum number of concurrent trials on one server. The other permits are for served stores.
 pub(super) const MAX_TRIALS_PER_SERVER: usize = 2;
-/// Maximum number of users of one server whose unanswered login is remembered. The oldest is
-/// forgotten first, and its next login may hold a permit of its own.
-const MAX_UNANSWERED_USERS: usize = 64;
-
 /// Purpose of a login, which decides its order and its share of the permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginClass {
@@ -33,33 +28,6 @@ pub enum LoginClass {
     Monitor,
     /// A login of an add or an update, with a definition that is not in force.
     Trial,
-}
-
-/// The end of a login, as far as it tells about the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoginEnd {
-    /// The server accepted or rejected the login, or the connection to it.
-    Answered,
-    /// The server did not answer before the authentication.
-    ServerSilent,
-    /// The server did not answer the authentication of this user.
-    UserSilent,
-    /// Nothing is known: the login was aborted, or failed on this side.
-    Unknown,
-}
-
-impl LoginEnd {
-    /// Returns the end of a login that failed with this fault.
-    pub(crate) fn of_fault(fault: &Fault) -> Self {
-        match fault.reason() {
-            Reason::ConnectTimeout | Reason::BannerTimeout | Reason::HandshakeTimeout => {
-                Self::ServerSilent
-            }
-            Reason::AuthTimeout => Self::UserSilent,
-            Reason::AgentBusy => Self::Unknown,
-            _ => Self::Answered,
-        }
-    }
 }
 
 /// Number of a login in the queue of its server.
@@ -73,15 +41,12 @@ pub(super) struct QueuedLogin {
     pub(super) username: Arc<str>,
 }
 
-/// The running and the waiting logins of one server, and those that it did not answer.
+/// The running and the waiting logins of one server, and the logins that it did not answer.
 #[derive(Debug, Default)]
 pub(super) struct ServerQueue {
     running: Vec<QueuedLogin>,
     waiting: WaitingLogins,
-    /// True if the server did not answer the last login before the authentication.
-    server_silent: bool,
-    /// The users whose last authentication had no answer, the oldest first.
-    silent_users: VecDeque<Arc<str>>,
+    silence: ServerSilence,
 }
 
 impl ServerQueue {
@@ -124,18 +89,20 @@ impl ServerQueue {
     /// answer may not run.
     fn first_waiting(&self, class: LoginClass, with_silent: bool) -> Option<LoginNumber> {
         let logins = self.waiting.of_class(class);
-        match (with_silent, self.server_silent) {
+        match (with_silent, self.silence.is_of_server()) {
             (true, _) => logins.first(),
             (false, true) => None,
-            (false, false) => logins.first_except(|user| self.silent_users.contains(user)),
+            (false, false) => logins.first_except(|user| self.silence.is_of_user(user)),
         }
     }
 
     /// Returns true if a login of this class waits that the server did not answer last time.
     fn is_silent_waiting(&self, class: LoginClass) -> bool {
         let logins = self.waiting.of_class(class);
-        let first =
-            if self.server_silent { logins.first() } else { logins.first_of(&self.silent_users) };
+        let first = match self.silence.is_of_server() {
+            true => logins.first(),
+            false => logins.first_of(self.silence.users()),
+        };
         first.is_some()
     }
 
@@ -144,21 +111,7 @@ impl ServerQueue {
         self.waiting.remove(number);
         let Some(at) = self.running.iter().position(|login| login.number == number) else { return };
         let QueuedLogin { username, .. } = self.running.swap_remove(at);
-        match end {
-            LoginEnd::Unknown => return,
-            LoginEnd::ServerSilent => {
-                self.server_silent = true;
-                return;
-            }
-            LoginEnd::Answered | LoginEnd::UserSilent => self.server_silent = false,
-        }
-        self.silent_users.retain(|silent| *silent != username);
-        if end == LoginEnd::UserSilent {
-            if self.silent_users.len() >= MAX_UNANSWERED_USERS {
-                self.silent_users.pop_front();
-            }
-            self.silent_users.push_back(username);
-        }
+        self.silence.record_end(username, end);
     }
 
     /// Returns the number of logins that are running.
@@ -168,7 +121,7 @@ impl ServerQueue {
 
     /// Returns true if a login of this user now shares the permit of the logins without an answer.
     pub(super) fn was_silent_for(&self, username: &str) -> bool {
-        self.server_silent || self.silent_users.iter().any(|silent| **silent == *username)
+        self.silence.is_of_server() || self.silence.is_of_user(username)
     }
 
     /// Returns true if no login is running or waiting.
@@ -178,12 +131,13 @@ impl ServerQueue {
 
     /// Returns true if the queue holds nothing that the next login depends on.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.is_idle() && !self.server_silent && self.silent_users.is_empty()
+        self.is_idle() && self.silence.is_none()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::time::Duration;
 
     use tokio::time::Instant;
@@ -328,30 +282,20 @@ mod tests {
         assert_eq!(longest_waits(&[Monitor; 60], 10, LoginEnd::Answered), [140, 0]);
     }
 
-    #[test]
-    fn the_number_of_remembered_users_is_bounded() {
-        let mut queue = ServerQueue::default();
-        for number in 0..1000 {
-            queue.push(number, Monitor, &number.to_string());
-            queue.admit();
-            queue.remove(number, LoginEnd::UserSilent);
-        }
-        assert_eq!(queue.silent_users.len(), MAX_UNANSWERED_USERS);
-        assert!(queue.was_silent_for("999") && !queue.was_silent_for("0"));
-    }
-
     /// Returns the shortest time of three in which 500 of this number of waiting logins get their
-    /// turns on a server that does not answer. The first half are trials, which run last.
-    fn shortest_turns(waiting: u64) -> Duration {
+    /// turns and end so. The first half are trials, which run last if there is no answer. There are
+    /// more users than the queue remembers.
+    fn shortest_turns(waiting: u64, end: LoginEnd) -> Duration {
         let turns = || {
             let mut queue = ServerQueue::default();
             for number in 0..waiting {
-                queue.push(number, if number < waiting / 2 { Trial } else { Monitor }, "u");
+                let class = if number < waiting / 2 { Trial } else { Monitor };
+                queue.push(number, class, &(number % 100).to_string());
             }
             let mut running = queue.admit();
             let start = Instant::now();
             for _ in 0..500 {
-                queue.remove(running.pop().unwrap(), LoginEnd::ServerSilent);
+                queue.remove(running.pop().unwrap(), end);
                 running.extend(queue.admit());
             }
             start.elapsed()
@@ -361,9 +305,11 @@ mod tests {
 
     #[test]
     fn the_time_of_a_turn_hardly_grows_with_the_logins_that_wait() {
-        let (few, many) = (shortest_turns(2_000), shortest_turns(100_000));
-        // Fifty times as many logins take fifty times as long with a walk in each turn.
-        assert!(many < few * 15, "{few:?} of 2,000 logins, {many:?} of 100,000");
+        for end in ENDS {
+            let (few, many) = (shortest_turns(2_000, end), shortest_turns(100_000, end));
+            // Fifty times as many logins take fifty times as long with a walk in each turn.
+            assert!(many < few * 15, "{end:?}: {few:?} of 2,000 logins, {many:?} of 100,000");
+        }
     }
 
     /// The rules of the queue, as a search through all that wait.
