@@ -201,8 +201,40 @@ pub(super) fn at_server(fault: Fault, login: &LoginRequest) -> Fault {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::num::NonZeroU16;
 
     use super::*;
+    use crate::model::{Secret, SshAddress};
+    use crate::settings::Settings;
+    use crate::ssh::EvidenceScope;
+
+    /// Maximum size of the futures of one login in bytes. Each store may have one at a time, and
+    /// the futures around it have copies of it on the stack of a thread while they are created.
+    /// They have 6 and 16 KiB in a debug build. The rest is for later versions of the SSH library.
+    const MAX_FUTURE_BYTES: usize = 24 << 10;
+
+    #[test]
+    fn the_futures_of_a_login_are_small() {
+        let verifier = Verifier::new(&Settings::built_in().ssh);
+        let deadline = LoginDeadline::for_attempt(Duration::ZERO);
+        let login = LoginRequest {
+            address: SshAddress {
+                hostname: "localhost".parse().unwrap(),
+                port: NonZeroU16::new(22).unwrap(),
+            },
+            username: "u".into(),
+            credentials: SshCredentials::password(Secret::new("hunter2".into())),
+            pinned: None,
+            given_fingerprints: Vec::new(),
+            evidence: EvidenceScope::Full(None),
+        };
+        let ready = Err(Fault::new(Reason::KeyUnusable, "damaged"));
+        let prepared = ResolvedLogin { login: login.clone(), ready }.with_permit(None);
+        let preparing = size_of_val(&verifier.prepare_login(login, LoginClass::Attempt, deadline));
+        let verifying = size_of_val(&verifier.verify(prepared, deadline));
+        let sizes = format!("{preparing} bytes to prepare a login, {verifying} to verify it");
+        assert!(preparing.max(verifying) <= MAX_FUTURE_BYTES, "{sizes}");
+    }
 
     async fn answered_later<T>(answer: T) -> T {
         tokio::task::yield_now().await;
