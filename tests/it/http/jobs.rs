@@ -212,6 +212,22 @@ async fn the_time_of_the_client_shortens_the_wait_and_is_answered() {
     assert_eq!(answer.await.body, json!({"location": LOCATION, "apiTimeout": 1000}));
 }
 
+/// A slow body or the check of the session uses up the time of a call before its job begins.
+#[tokio::test]
+async fn a_call_whose_time_is_over_before_its_job_begins_gets_the_job_and_its_operation_runs() {
+    let server = TestServer::with_api(|_| {}, |api| api.answer_within = Duration::ZERO);
+    let line = actions(HELD);
+    let (first, second) =
+        tokio::join!(call(&server, &line, RECONNECT), call(&server, &line, RECONNECT));
+    for answer in [first, second] {
+        assert_eq!((answer.status, &answer.body["location"]), (202, &json!(LOCATION)));
+    }
+    server.stores.release();
+    let ended = result(&server, JOB).await;
+    assert_eq!((ended.status, &ended.body["inventory"]["uuid"]), (200, &json!(HELD.to_string())));
+    assert_eq!(server.stores.tags().len(), 1);
+}
+
 #[tokio::test]
 async fn the_location_has_the_host_of_the_request_and_is_below_zstack_whatever_the_base_path() {
     let server = TestServer::with_api(|server| server.base_path = "/x".to_owned(), |_| {});

@@ -2,7 +2,8 @@
 //!
 //! # Guarantees
 //!
-//! - A call is answered within its deadline, whatever its operation waits for.
+//! - A call is answered within its deadline, whatever its operation waits for. Only the record of
+//!   the job's begin has [`MIN_BEGIN_TIMEOUT`] even if the deadline is earlier.
 //! - An operation outlives the connection of its caller.
 //! - The same request under the same id runs once.
 //! - No response refers a caller with a web hook to its job before the web hook is durable.
@@ -38,8 +39,21 @@ use crate::wire::{DateFormat, JobResponse};
 
 /// Maximum wait for a result that is about to be announced. It takes microseconds.
 const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_millis(250);
+/// Minimum time for the record of a job's begin, from the admission of the job. The record takes
+/// some milliseconds, so that the state disk hangs after this time. A call may have used up its own
+/// time before that, with a slow body or with the check of its session.
+const MIN_BEGIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The end of a job, for the calls that wait for it.
+/// The progress of a job, for the calls that wait for it.
+#[derive(Clone, Debug)]
+enum JobProgress {
+    /// The job is not durable yet.
+    Beginning,
+    Running,
+    Ended(JobEnd),
+}
+
+/// The end of a job.
 #[derive(Clone, Debug)]
 struct JobEnd {
     outcome: Result<OperationResult, ApiError>,
@@ -55,7 +69,12 @@ struct IdentifiedCall {
     hook: Option<(JobRequest, JobHook)>,
 }
 
-type EndReceiver = watch::Receiver<Option<JobEnd>>;
+/// A job that runs, for the calls that wait for it.
+#[derive(Clone, Debug)]
+struct RunningJob {
+    progress: watch::Receiver<JobProgress>,
+    admitted: Instant,
+}
 
 /// Runs the operations of jobs. Cheap to clone.
 #[derive(Clone)]
@@ -63,7 +82,7 @@ pub(in crate::http) struct JobRunner {
     registry: JobRegistry,
     hooks: HookQueue,
     dates: DateFormat,
-    running: Arc<Mutex<HashMap<JobId, EndReceiver>>>,
+    running: Arc<Mutex<HashMap<JobId, RunningJob>>>,
 }
 
 impl JobRunner {
@@ -100,30 +119,30 @@ impl JobRunner {
         let hook = hook.map(|hook| (request, hook));
         // The body may be secret and large, and the digest is all that the job needs of it.
         let call = IdentifiedCall { call: call.without_body(), id, hook };
-        let (admission, end) = {
+        let (admission, job) = {
             let mut running = lock_unpoisoned(&self.running);
             let admission = self.registry.admit(&request);
-            let end = match admission {
+            let job = match admission {
                 JobAdmission::Begins => {
                     self.hooks.forget_earlier(id);
-                    let (sender, receiver) = watch::channel(None);
-                    running.insert(id, receiver.clone());
-                    Some((receiver, Some(sender)))
+                    let (sender, progress) = watch::channel(JobProgress::Beginning);
+                    let job = RunningJob { progress, admitted: Instant::now() };
+                    running.insert(id, job.clone());
+                    Some((job, Some(sender)))
                 }
-                JobAdmission::Joins => running.get(&id).cloned().map(|end| (end, None)),
+                JobAdmission::Joins => running.get(&id).cloned().map(|job| (job, None)),
                 JobAdmission::Ended | JobAdmission::Taken | JobAdmission::Full => None,
             };
-            (admission, end)
+            (admission, job)
         };
-        match (admission, end) {
+        match (admission, job) {
             (JobAdmission::Taken, _) => audit.finish(Err(ApiError::JobIdTaken)),
             (JobAdmission::Full, _) => audit.finish(Err(too_many_jobs())),
             (JobAdmission::Ended, _) => audit.finish(self.replay(&call).await),
-            (JobAdmission::Begins, Some((receiver, Some(sender)))) => {
+            (JobAdmission::Begins, Some((job, Some(sender)))) => {
                 let run = self.clone().run_job(
                     request,
                     sender,
-                    receiver.clone(),
                     audit,
                     ResultForm {
                         failure_error,
@@ -133,10 +152,10 @@ impl JobRunner {
                     operation,
                 );
                 self.registry.tasks().spawn(run.instrument(Span::current()));
-                let answer = self.wait_for_end(&call, receiver).await;
+                let answer = self.wait_for_end(&call, job).await;
                 answer.unwrap_or_else(ApiError::into_response)
             }
-            (_, Some((receiver, _))) => audit.finish(self.wait_for_end(&call, receiver).await),
+            (_, Some((job, _))) => audit.finish(self.wait_for_end(&call, job).await),
             // A job of an earlier run, whose end is about to be recorded.
             (_, None) => audit.finish(self.refer_to_job(&call).await),
         }
@@ -145,8 +164,7 @@ impl JobRunner {
     async fn run_job<F>(
         self,
         request: JobRequest,
-        sender: watch::Sender<Option<JobEnd>>,
-        receiver: EndReceiver,
+        sender: watch::Sender<JobProgress>,
         mut audit: AuditRecord,
         form: ResultForm,
         operation: impl FnOnce(Arc<dyn OutcomeRecorder>) -> F + Send + 'static,
@@ -158,6 +176,7 @@ impl JobRunner {
             Err(error) => JobEnd { outcome: Err(not_recorded(&error)), is_kept: false },
             Ok(false) => JobEnd { outcome: Err(not_recorded_in_time()), is_kept: false },
             Ok(true) => {
+                sender.send_replace(JobProgress::Running);
                 crash_point("job.begun");
                 let registry = self.registry.clone();
                 let recorder = Arc::new(JobRecorder::new(job, registry, form.clone()));
@@ -180,10 +199,10 @@ impl JobRunner {
         }
         audit
             .finish(end.outcome.clone().map(|result| result.to_response(form.schema, &form.dates)));
-        sender.send_replace(Some(end));
+        sender.send_replace(JobProgress::Ended(end));
         // The id may already stand for the next request, if the result was not kept.
         if let Entry::Occupied(entry) = lock_unpoisoned(&self.running).entry(job)
-            && entry.get().same_channel(&receiver)
+            && entry.get().progress.same_channel(&sender.subscribe())
         {
             entry.remove();
         }
@@ -193,16 +212,20 @@ impl JobRunner {
     async fn wait_for_end(
         &self,
         call: &IdentifiedCall,
-        mut end: EndReceiver,
+        RunningJob { mut progress, admitted }: RunningJob,
     ) -> Result<Response, ApiError> {
         let &IdentifiedCall { call: JobCall { deadline, schema, .. }, id, .. } = call;
-        let mut ended = end_until(&mut end, deadline).await;
+        let mut ended = end_until(&mut progress, deadline).await;
         if ended.is_none() {
+            let begin_deadline = deadline.max(admitted + MIN_BEGIN_TIMEOUT);
+            let begun = progress.wait_for(|now| !matches!(now, JobProgress::Beginning));
+            // The table knows if the job is durable, also if this wait ends at the same time.
+            let _ = timeout_at(begin_deadline, begun).await;
             match self.registry.promise(id) {
                 JobPromise::Kept => return self.refer_to_job(call).await,
                 JobPromise::Abandoned => return Err(not_recorded_in_time()),
                 JobPromise::Over => {
-                    ended = end_until(&mut end, Instant::now() + ANNOUNCEMENT_TIMEOUT).await;
+                    ended = end_until(&mut progress, Instant::now() + ANNOUNCEMENT_TIMEOUT).await;
                 }
             }
         }
@@ -256,9 +279,16 @@ impl JobRunner {
 
 /// Waits for the end of a job. Returns `None` after the deadline. The inner value is `None` if
 /// there will be no end.
-async fn end_until(end: &mut EndReceiver, deadline: Instant) -> Option<Option<JobEnd>> {
-    let ended = timeout_at(deadline, end.wait_for(Option::is_some)).await.ok()?;
-    Some(ended.ok().and_then(|end| end.clone()))
+async fn end_until(
+    progress: &mut watch::Receiver<JobProgress>,
+    deadline: Instant,
+) -> Option<Option<JobEnd>> {
+    let ended = progress.wait_for(|now| matches!(now, JobProgress::Ended(_)));
+    let ended = timeout_at(deadline, ended).await.ok()?;
+    Some(ended.ok().and_then(|now| match &*now {
+        JobProgress::Ended(end) => Some(end.clone()),
+        JobProgress::Beginning | JobProgress::Running => None,
+    }))
 }
 
 /// Creates the response that refers the caller to the job.
