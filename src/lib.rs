@@ -65,6 +65,7 @@ pub mod cli;
 pub mod common;
 pub mod delivery;
 pub mod demo;
+pub mod diagnosis;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod hooks;

@@ -68,6 +68,14 @@ impl NotifierHandle {
         self.status.borrow().deliveries.get(&store).cloned()
     }
 
+    /// Returns the number of notices that wait, and of the stores whose receiver gives no usable
+    /// reply.
+    pub fn waiting_notices(&self) -> (u64, usize) {
+        let status = self.status.borrow();
+        let pending = status.deliveries.values().map(|delivery| delivery.pending).sum();
+        (pending, status.stores_behind())
+    }
+
     /// Returns the last reply if it said that the receiver has no handler. The notice counts as
     /// delivered. Returns `None` otherwise.
     pub fn last_unhandled(&self) -> Option<ReceiverReply> {

@@ -48,6 +48,11 @@ impl DeliveryStatus {
 }
 
 impl NotifierStatus {
+    /// Returns the number of stores whose receiver gives no usable reply.
+    pub(super) fn stores_behind(&self) -> usize {
+        self.behind
+    }
+
     /// Replaces the status of a store, or removes it.
     fn set_delivery(&mut self, store: StoreUuid, delivery: Option<DeliveryStatus>) {
         let is_behind = |delivery: &DeliveryStatus| usize::from(delivery.is_behind());

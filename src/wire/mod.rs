@@ -28,12 +28,12 @@ pub use request::{
     UnsupportedCall, parse_account_login, parse_add_store, parse_attachment, parse_version_request,
 };
 pub use response::{
-    CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DateFormat,
-    DeliveryBody, ERROR_CODES, EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody,
-    HistoryLine, HostKeyBody, HostProofBody, InitResponse, InventoryBody, InventoryResponse,
-    JobResponse, LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse,
-    PartialInventory, REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse,
-    SessionValidityResponse, SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse,
-    TypesResponse, VersionResponse, ZoneBody,
+    CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse,
+    DIAGNOSIS_VERSION, DateFormat, DeliveryBody, DiagnosisResponse, ERROR_CODES, EmptyResponse,
+    ErrorCode, ErrorResponse, FilesystemBody, FindingBody, HealthBody, HistoryLine, HostKeyBody,
+    HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse, LastAttemptBody,
+    LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory, REMEDY_MARK,
+    ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse, SingleStoreResponse,
+    StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse, VersionResponse, ZoneBody,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

@@ -11,7 +11,6 @@ mod queries;
 pub(super) mod query_string;
 pub(super) mod response;
 pub(super) mod routes;
-pub(super) mod store_health;
 pub(super) mod stores;
 pub(super) mod unsupported;
 mod version;

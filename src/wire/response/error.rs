@@ -153,7 +153,7 @@ fn check_entry(fault: &Fault) -> Value {
     Value::Object(entry)
 }
 
-fn fact_value(fact: &Fact) -> Value {
+pub(super) fn fact_value(fact: &Fact) -> Value {
     match fact {
         Fact::Text(text) => text.as_str().into(),
         Fact::Number(number) => (*number).into(),

@@ -2,6 +2,7 @@
 //! below; here the summary of all stores, the probes and the output of `init --json`.
 
 mod date;
+mod diagnosis;
 pub(super) mod error;
 mod history;
 pub(super) mod inventory;
@@ -17,6 +18,7 @@ use crate::lifecycle::DurableRecord;
 use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
 pub use date::DateFormat;
+pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, FindingBody};
 pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK};
 pub use history::HistoryLine;
 pub use inventory::{InventoryBody, InventoryResponse};

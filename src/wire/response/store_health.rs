@@ -323,7 +323,7 @@ pub struct DeliveryBody {
     pub pending: u64,
 }
 
-fn rounded_millis(took: Duration) -> f64 {
+pub(super) fn rounded_millis(took: Duration) -> f64 {
     // Probes take a few milliseconds, so tenths of a millisecond matter.
     (took.as_secs_f64() * 10_000.0).round() / 10.0
 }

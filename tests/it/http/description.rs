@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
+use imagestore_agent::catalog::DoctorCheck;
 use imagestore_agent::common::Timestamp;
+use imagestore_agent::diagnosis::Verdict;
 use imagestore_agent::http::{RouteMethod, served_paths};
 use imagestore_agent::lifecycle::{Cause, HistoryEntry, HistoryEvent, MeasuredSpace};
 use imagestore_agent::model::{
@@ -106,6 +108,8 @@ fn the_words_are_those_of_the_program() {
         ("StoreState", texts!(State)),
         ("FaultSubject", texts!(Check)),
         ("AttemptCause", texts!(Cause)),
+        ("DoctorCheck", texts!(DoctorCheck)),
+        ("Verdict", texts!(Verdict)),
         ("CheckType", vec!["examine", "write", "ssh"]),
         ("CallerRole", texts!(Role)),
         ("ErrorCodeWord", ERROR_CODES.iter().map(|(code, _)| *code).collect()),

@@ -180,3 +180,61 @@ async fn the_view_wants_a_session_and_a_store() {
         assert_eq!((answer.status, answer.error("/code")), (status, &json!(code)), "{line}");
     }
 }
+
+/// Returns the ids of the findings with this verdict.
+fn ids<'a>(body: &'a Value, verdict: &str) -> Vec<&'a str> {
+    let checks = body["checks"].as_array().unwrap().iter();
+    checks
+        .filter(|check| check["verdict"] == verdict)
+        .map(|it| it["id"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_diagnosis_has_a_finding_for_each_check_of_the_daemon_and_of_each_store() {
+    let server = TestServer::start();
+    let ask = async |query: &str| {
+        let line = format!("GET /imagestore/diagnosis{query}");
+        server.ask(HttpRequest { token: Some(READER), ..HttpRequest::new(&line, "") }).await
+    };
+    let answer = ask("").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let body = &answer.body;
+    assert_eq!((&body["outputVersion"], &body["worst"]), (&json!(1), &json!("error")));
+    let of_daemon: Vec<&Value> = body["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["store"].is_null())
+        .collect();
+    assert_eq!(
+        of_daemon.iter().map(|check| check["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["state.writable", "service.answers", "management.delivered"]
+    );
+    let good: Vec<&Value> = body["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["store"]["uuid"] == GOOD.to_string())
+        .collect();
+    // The state disk of this server has a problem, which concerns each store.
+    assert_eq!(good.len(), 15);
+    let brief = ask(&format!("?store={GOOD}&brief=true")).await.body;
+    assert_eq!(ids(&brief, "error"), ["state.writable"]);
+    assert!(ids(&brief, "ok").is_empty() && ids(&brief, "skipped").is_empty(), "{brief}");
+    let finding = &brief["checks"][0];
+    assert_eq!(finding["see"], "imagestore-agent explain state_disk_trouble");
+    let impact = finding["impact"].as_str().unwrap();
+    let chinese = ask(&format!("?store={GOOD}&brief=true&language=zh")).await.body;
+    assert_eq!(chinese["checks"][0]["summary"], finding["summary"]);
+    assert!(impact.is_ascii() && !chinese["checks"][0]["impact"].as_str().unwrap().is_ascii());
+    for (query, status) in [
+        ("?store=images", 400),
+        ("?brief=yes", 400),
+        ("?language=fr", 400),
+        ("?stores=1", 400),
+        ("?store=4cd9fb914f5f4a1d8d2f000000000009", 404),
+    ] {
+        assert_eq!(ask(query).await.status, status, "{query}");
+    }
+}

@@ -1,14 +1,16 @@
 //! The health of the daemon: `/healthz` and `/readyz`, the two paths that need no token, and the
 //! part of the health view that belongs to no store.
 
+pub(super) mod diagnosis;
+pub(super) mod stores;
+
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::AppState;
-use super::response;
+use super::{AppState, response};
 use crate::agent::{DaemonConditions, StoreService};
 use crate::model::{NodeId, StoreUuid};
 use crate::notifier::NotifierHandle;

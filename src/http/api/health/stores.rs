@@ -6,13 +6,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::response;
-use super::{AppState, StoreIdPath};
 use crate::agent::{
     ActiveCondition, SharedFilesystems, StoreService, StoreSnapshot, active_conditions,
     total_capacity,
 };
 use crate::common::for_each_fairly;
+use crate::http::api::{AppState, StoreIdPath, response};
 use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::model::AttemptFailure;
@@ -25,7 +24,7 @@ use crate::wire::{
 const MAX_HISTORY_LINES: u32 = 20;
 
 /// Returns a summary of all stores, and their total capacity.
-pub(super) async fn get_store_summary<S: StoreService>(
+pub(in crate::http::api) async fn get_store_summary<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
 ) -> Result<Response, ApiError> {
@@ -56,7 +55,7 @@ pub(super) async fn get_store_summary<S: StoreService>(
 }
 
 /// Returns the full health of one store.
-pub(super) async fn get_store_health<S: StoreService>(
+pub(in crate::http::api) async fn get_store_health<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,

@@ -1,0 +1,116 @@
+//! The diagnosis of the daemon, as far as it knows itself.
+
+use super::finding::{Finding, Verdict};
+use crate::catalog::DoctorCheck;
+use crate::common::Timestamp;
+use crate::model::{Fault, Reason};
+
+/// The notices of all stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFact {
+    /// The host and port of the receiver in use.
+    pub destination: Option<String>,
+    /// The number of notices that wait.
+    pub pending: u64,
+    /// The number of stores whose receiver gives no usable reply.
+    pub stores_behind: usize,
+}
+
+/// The facts about the daemon that its diagnosis needs.
+#[derive(Clone, Copy, Debug)]
+pub struct DaemonFacts<'a> {
+    /// The time at which the daemon started.
+    pub started: Timestamp,
+    /// The reasons why the daemon is not ready; empty if it is.
+    pub unready: &'a [String],
+    /// The problem of the state disk, if there is one.
+    pub state_disk: Option<&'a str>,
+    /// The notices of all stores, or `None` without a callback.
+    pub delivery: Option<&'a DeliveryFact>,
+}
+
+/// Returns one finding for each check that the daemon makes of itself.
+pub fn diagnose_daemon(facts: &DaemonFacts<'_>) -> Vec<Finding> {
+    vec![state_writable(facts.state_disk), service_answers(facts), delivered(facts.delivery)]
+}
+
+fn state_writable(problem: Option<&str>) -> Finding {
+    let check = DoctorCheck::StateWritable;
+    match problem {
+        None => Finding::new(check, Verdict::Ok, "the ledger can be written"),
+        Some(problem) => {
+            let fault = Fault::new(Reason::StateDiskTrouble, problem);
+            Finding::of_fault(check, Verdict::Error, &fault)
+        }
+    }
+}
+
+fn service_answers(facts: &DaemonFacts<'_>) -> Finding {
+    let check = DoctorCheck::ServiceAnswers;
+    let mut finding = match facts.unready {
+        [] => Finding::new(check, Verdict::Ok, "the daemon answers and is ready"),
+        reasons => {
+            let summary = format!("the daemon is not ready: {}", reasons.join("; "));
+            Finding::new(check, Verdict::Error, summary)
+        }
+    };
+    finding.evidence.since = Some(facts.started);
+    finding
+}
+
+fn delivered(delivery: Option<&DeliveryFact>) -> Finding {
+    let check = DoctorCheck::ManagementDelivered;
+    let Some(delivery) = delivery else { return Finding::skipped(check, "callback.urls") };
+    let destination = delivery.destination.as_deref().unwrap_or("the management node");
+    if delivery.pending == 0 {
+        return Finding::new(check, Verdict::Ok, format!("no notice waits for {destination}"));
+    }
+    let summary = format!("{} notices wait for {destination}", delivery.pending);
+    // A notice that was sent a moment ago has no reply yet.
+    let verdict = if delivery.stores_behind > 0 { Verdict::Warning } else { Verdict::Ok };
+    let mut finding = Finding::new(check, verdict, summary);
+    finding.evidence.facts.insert("pending".to_owned(), delivery.pending.into());
+    finding.evidence.facts.insert("storesBehind".to_owned(), delivery.stores_behind.into());
+    finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(facts: DaemonFacts<'_>) -> Vec<(DoctorCheck, Verdict)> {
+        diagnose_daemon(&facts).iter().map(|it| (it.check, it.verdict)).collect()
+    }
+
+    #[test]
+    fn each_fact_decides_its_own_check() {
+        use DoctorCheck::{ManagementDelivered, ServiceAnswers, StateWritable};
+        let delivery = |pending, stores_behind| DeliveryFact {
+            destination: Some("mn-1:8080".into()),
+            pending,
+            stores_behind,
+        };
+        let (none, fresh, behind) = (delivery(0, 0), delivery(2, 0), delivery(2, 1));
+        let unready = ["the daemon is stopping".to_owned()];
+        let good = DaemonFacts {
+            started: Timestamp(0),
+            unready: &[],
+            state_disk: None,
+            delivery: Some(&none),
+        };
+        let expected = |answers, writable, delivered| {
+            [(StateWritable, writable), (ServiceAnswers, answers), (ManagementDelivered, delivered)]
+        };
+        use Verdict::{Error, Ok, Skipped, Warning};
+        for (facts, verdict) in [
+            (good, expected(Ok, Ok, Ok)),
+            (DaemonFacts { unready: &unready, ..good }, expected(Error, Ok, Ok)),
+            (DaemonFacts { state_disk: Some("full"), ..good }, expected(Ok, Error, Ok)),
+            (DaemonFacts { delivery: Some(&fresh), ..good }, expected(Ok, Ok, Ok)),
+            (DaemonFacts { delivery: Some(&behind), ..good }, expected(Ok, Ok, Warning)),
+            (DaemonFacts { delivery: None, ..good }, expected(Ok, Ok, Skipped)),
+        ] {
+            assert_eq!(verdicts(facts), verdict, "{facts:?}");
+        }
+    }
+}

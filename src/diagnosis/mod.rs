@@ -1,0 +1,27 @@
+//! Layer 3. The diagnosis: verdicts about the stores and the daemon, from facts that others
+//! collect.
+//!
+//! # Guarantees
+//!
+//! - Every check of [`DoctorCheck`](crate::catalog::DoctorCheck) that concerns a store has exactly
+//!   one finding for each store, and a check that could not run says what it needs.
+//! - A fault or a condition of a store is in exactly one finding.
+//! - A thing that is wrong is an error, a thing that will become wrong is a warning, and a thing
+//!   that could only be better is neither.
+//!
+//! # Never
+//!
+//! - It never collects a fact: no I/O, no clock.
+//! - It never changes a status; `lifecycle` decides that.
+
+mod daemon;
+mod finding;
+mod reason_check;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use daemon::{DaemonFacts, DeliveryFact, diagnose_daemon};
+pub use finding::{Finding, FindingEvidence, ProblemWord, Verdict};
+pub use reason_check::{check_of_condition, check_of_reason};
+pub use store::{ConditionFact, ReportFact, StoreFacts, StoreTitle, diagnose_store};

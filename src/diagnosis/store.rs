@@ -1,0 +1,352 @@
+//! The diagnosis of one store.
+
+use std::collections::BTreeMap;
+
+use super::finding::{Finding, FindingEvidence, ProblemWord, Verdict};
+use super::reason_check::{check_of_condition, check_of_reason};
+use crate::catalog::DoctorCheck;
+use crate::common::Timestamp;
+use crate::lifecycle::{CheckState, StoreChecks};
+use crate::model::{
+    AttemptFailure, Capacity, Condition, Fault, HostIdentity, InodeCounts, Status, StoreUuid,
+};
+
+/// The store that a finding belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreTitle {
+    /// The uuid.
+    pub uuid: StoreUuid,
+    /// The name.
+    pub name: String,
+}
+
+/// An active condition of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionFact {
+    /// The condition.
+    pub condition: Condition,
+    /// The observation behind it.
+    pub message: String,
+    /// The time at which it began, if that is known.
+    pub since: Option<Timestamp>,
+}
+
+/// The delivery of the notices of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReportFact {
+    /// The host and port of the receiver in use.
+    pub destination: Option<String>,
+    /// The number of notices that wait.
+    pub pending: u64,
+    /// The reply to the newest request, if the receiver did not accept the notice.
+    pub last_reply: Option<String>,
+    /// The time of the next request.
+    pub next_try: Option<Timestamp>,
+}
+
+/// The facts about a store that its diagnosis needs.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreFacts<'a> {
+    /// The store.
+    pub title: &'a StoreTitle,
+    /// The status.
+    pub status: Status,
+    /// The time at which the status last changed.
+    pub since: Timestamp,
+    /// The failure for which the store is Disconnected.
+    pub failure: Option<&'a AttemptFailure>,
+    /// The results of each check since the daemon started.
+    pub checks: &'a StoreChecks,
+    /// The active conditions.
+    pub conditions: &'a [ConditionFact],
+    /// The last good figures.
+    pub capacity: Option<Capacity>,
+    /// The inodes of the same sample.
+    pub inodes: Option<InodeCounts>,
+    /// The evidence of the host from the newest good login since the daemon started.
+    pub host_identity: Option<&'a HostIdentity>,
+    /// The delivery of notices, or `None` without a callback.
+    pub report: Option<&'a ReportFact>,
+}
+
+/// The checks of the directory, in the order in which a probe makes them.
+const STORAGE_CHECKS: [DoctorCheck; 5] = [
+    DoctorCheck::Directory,
+    DoctorCheck::Permission,
+    DoctorCheck::Mount,
+    DoctorCheck::Identity,
+    DoctorCheck::Write,
+];
+/// The checks of a login, in its order.
+const LOGIN_CHECKS: [DoctorCheck; 5] = [
+    DoctorCheck::SshResolve,
+    DoctorCheck::SshConnect,
+    DoctorCheck::SshHostKey,
+    DoctorCheck::SshLogin,
+    DoctorCheck::SshProof,
+];
+
+/// Returns one finding for each check that concerns a store, in the order of the checks, and one
+/// for each check of the daemon that the store shows to be bad.
+pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
+    let mut found = Findings::default();
+    find_faults(facts, &mut found);
+    for fact in facts.conditions {
+        found.add(condition_finding(fact));
+    }
+    if facts.status == Status::Connecting {
+        let summary = "an attempt to connect is running";
+        let mut finding = Finding::new(DoctorCheck::SshLogin, Verdict::Warning, summary);
+        finding.evidence.since = Some(facts.since);
+        found.add(finding);
+    }
+    complete_chain(&STORAGE_CHECKS, &mut found, |check| storage_result(check, facts.checks));
+    complete_chain(&LOGIN_CHECKS, &mut found, |check| login_result(check, facts));
+    found.add_missing(space_result(facts.capacity));
+    found.add_missing(inodes_result(facts.capacity, facts.inodes));
+    found.add_missing(write_dependent(
+        DoctorCheck::Quota,
+        facts.checks,
+        "no write exceeds a quota",
+    ));
+    found.add_missing(reported_result(facts.report));
+    found.into_findings(facts)
+}
+
+/// The findings so far, by check.
+#[derive(Default)]
+struct Findings(BTreeMap<DoctorCheck, Finding>);
+
+impl Findings {
+    fn add(&mut self, finding: Finding) {
+        let merged = match self.0.remove(&finding.check) {
+            Some(earlier) => earlier.merged_with(finding),
+            None => finding,
+        };
+        self.0.insert(merged.check, merged);
+    }
+
+    /// Adds a finding unless the check has one that says more. What only could be better is a note
+    /// on the result of the check.
+    fn add_missing(&mut self, finding: Finding) {
+        let noted = self.0.get(&finding.check).is_none_or(|earlier| earlier.verdict == Verdict::Ok);
+        if noted {
+            match self.0.remove(&finding.check) {
+                Some(note) => self.add(finding.merged_with(note)),
+                None => self.add(finding),
+            }
+        }
+    }
+
+    fn has_error(&self, check: DoctorCheck) -> bool {
+        self.0.get(&check).is_some_and(|finding| finding.verdict == Verdict::Error)
+    }
+
+    fn into_findings(self, facts: &StoreFacts<'_>) -> Vec<Finding> {
+        let complete = |mut finding: Finding| {
+            finding.store = Some(facts.title.clone());
+            if finding.verdict > Verdict::Ok {
+                finding.reported = facts.report.cloned();
+            }
+            finding
+        };
+        self.0.into_values().map(complete).collect()
+    }
+}
+
+/// Adds the faults for which the store is Disconnected, and those of the newest checks.
+fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
+    let decided: Vec<&Fault> =
+        facts.failure.iter().flat_map(|failure| failure.all_faults()).collect();
+    for fault in &decided {
+        let Some(check) = check_of_reason(fault.reason()) else { continue };
+        let mut finding = Finding::of_fault(check, Verdict::Error, fault);
+        finding.evidence.since = Some(facts.since);
+        if let Some(state) = state_of(check, facts.checks) {
+            finding.evidence.last_good = state.last_good;
+            // The status follows with the next attempt.
+            let is_good = state.fault.is_none() && state.last.is_some_and(|at| at > facts.since);
+            if is_good {
+                finding.summary.push_str("; the check is good again, and an attempt follows");
+            }
+        }
+        found.add(finding);
+    }
+    for state in [&facts.checks.examine, &facts.checks.write, &facts.checks.ssh] {
+        let Some(fault) = &state.fault else { continue };
+        let Some(check) = check_of_reason(fault.reason()) else { continue };
+        if decided.iter().any(|decided| decided.reason() == fault.reason()) {
+            continue;
+        }
+        // The status of a connected store counts until the fault repeats.
+        let (verdict, note) = match facts.status {
+            Status::Disconnected => (Verdict::Error, ""),
+            Status::Connected | Status::Connecting => {
+                (Verdict::Warning, " (the store stays connected until this repeats)")
+            }
+        };
+        let mut finding = Finding::of_fault(check, verdict, fault);
+        finding.summary.push_str(note);
+        finding.evidence = FindingEvidence {
+            since: state.since,
+            last_good: state.last_good,
+            took: Some(state.took),
+            ..finding.evidence
+        };
+        found.add(finding);
+    }
+}
+
+/// Returns the state of the check of the daemon that makes a check of the diagnosis.
+fn state_of(check: DoctorCheck, checks: &StoreChecks) -> Option<&CheckState> {
+    match check {
+        DoctorCheck::Directory | DoctorCheck::Mount | DoctorCheck::Identity => {
+            Some(&checks.examine)
+        }
+        DoctorCheck::Write | DoctorCheck::Permission => Some(&checks.write),
+        check if LOGIN_CHECKS.contains(&check) => Some(&checks.ssh),
+        _ => None,
+    }
+}
+
+fn condition_finding(fact: &ConditionFact) -> Finding {
+    let check = check_of_condition(fact.condition);
+    let mut finding = Finding::new(check, condition_verdict(fact.condition), &fact.message);
+    finding.words = vec![ProblemWord::Condition(fact.condition)];
+    finding.evidence.since = fact.since;
+    finding
+}
+
+/// Returns the verdict of a condition.
+const fn condition_verdict(condition: Condition) -> Verdict {
+    use Condition as C;
+    match condition {
+        // Nothing can be stored, recorded, or reported.
+        C::Full | C::QuotaExceeded | C::InodesFull | C::DeliveryRefused | C::StateDiskTrouble => {
+            Verdict::Error
+        }
+        C::NotProbed
+        | C::NearFull
+        | C::SyncUnsupported
+        | C::SlowProbe
+        | C::ProofUnavailable
+        | C::StaleNamespace
+        | C::AcceptsAnyHostKey
+        | C::DeliveryBehind => Verdict::Warning,
+        // These are choices of the operator.
+        C::SharedFilesystem | C::LegacyAlgorithms => Verdict::Ok,
+        C::Unverified => Verdict::Skipped,
+    }
+}
+
+/// Gives a finding to each check of a chain that has none. The checks after one that fails need it,
+/// unless they have a good result of their own.
+fn complete_chain(
+    chain: &[DoctorCheck],
+    found: &mut Findings,
+    result: impl Fn(DoctorCheck) -> Finding,
+) {
+    let mut failed = None;
+    for &check in chain {
+        if found.has_error(check) {
+            failed = failed.or(Some(check));
+            continue;
+        }
+        let finding = match (result(check), failed) {
+            (own, None) => own,
+            (_, Some(failed)) => Finding::skipped(check, failed),
+        };
+        found.add_missing(finding);
+    }
+}
+
+/// Returns the result of a check of the directory that no fault names.
+fn storage_result(check: DoctorCheck, checks: &StoreChecks) -> Finding {
+    match check {
+        DoctorCheck::Write | DoctorCheck::Permission => {
+            write_dependent(check, checks, "a file was written, synced and removed")
+        }
+        _ => state_result(check, &checks.examine, "the probe is good", "the first probe"),
+    }
+}
+
+fn write_dependent(check: DoctorCheck, checks: &StoreChecks, good: &str) -> Finding {
+    state_result(check, &checks.write, good, "the first write probe")
+}
+
+/// Returns the result of a check of the login that no fault names.
+fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
+    let ssh = &facts.checks.ssh;
+    if check != DoctorCheck::SshProof {
+        return state_result(check, ssh, "the login is good", "the first login");
+    }
+    match facts.host_identity {
+        Some(HostIdentity::Verified { evidence, .. }) => {
+            let good = format!("the server is this node ({})", evidence.as_str());
+            state_result(check, ssh, &good, "the first login")
+        }
+        Some(HostIdentity::NotChecked) => Finding::skipped(check, "ssh.prove_host"),
+        Some(HostIdentity::Unverified(unverified)) => {
+            Finding::new(check, Verdict::Warning, &unverified.details)
+        }
+        None => Finding::skipped(check, "the first login"),
+    }
+}
+
+/// Returns the result of a check that its last run decides. `need` names a first run.
+fn state_result(check: DoctorCheck, state: &CheckState, good: &str, need: &str) -> Finding {
+    if state.last.is_none() {
+        return Finding::skipped(check, need);
+    }
+    let mut finding = Finding::new(check, Verdict::Ok, good);
+    finding.evidence = FindingEvidence {
+        since: state.since,
+        last_good: state.last_good,
+        took: Some(state.took),
+        ..FindingEvidence::default()
+    };
+    finding
+}
+
+fn space_result(capacity: Option<Capacity>) -> Finding {
+    let check = DoctorCheck::Space;
+    let Some(capacity) = capacity else { return Finding::skipped(check, "the first probe") };
+    let (available, total) = (capacity.available(), capacity.total());
+    let summary = format!("{available} of {total} bytes available");
+    let mut finding = Finding::new(check, Verdict::Ok, summary);
+    finding.evidence.facts.insert("availableCapacity".to_owned(), available.into());
+    finding.evidence.facts.insert("totalCapacity".to_owned(), total.into());
+    finding
+}
+
+fn inodes_result(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Finding {
+    let check = DoctorCheck::Inodes;
+    match inodes {
+        Some(InodeCounts { total, available }) => {
+            let summary = format!("{available} of {total} inodes available");
+            let mut finding = Finding::new(check, Verdict::Ok, summary);
+            finding.evidence.facts.insert("availableInodes".to_owned(), available.into());
+            finding.evidence.facts.insert("totalInodes".to_owned(), total.into());
+            finding
+        }
+        None if capacity.is_some() => {
+            Finding::new(check, Verdict::Ok, "the filesystem creates inodes as it needs them")
+        }
+        None => Finding::skipped(check, "the first probe"),
+    }
+}
+
+fn reported_result(report: Option<&ReportFact>) -> Finding {
+    let check = DoctorCheck::Reported;
+    let Some(report) = report else { return Finding::skipped(check, "callback.urls") };
+    let destination = report.destination.as_deref().unwrap_or("the management node");
+    let reply = report.last_reply.as_ref().map(|reply| format!("; last reply: {reply}"));
+    let reply = reply.unwrap_or_default();
+    match report.pending {
+        0 => Finding::new(check, Verdict::Ok, format!("{destination} has every notice")),
+        pending => {
+            let summary = format!("{pending} notices wait for {destination}{reply}");
+            Finding::new(check, Verdict::Warning, summary)
+        }
+    }
+}

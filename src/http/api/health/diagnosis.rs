@@ -1,0 +1,194 @@
+//! The diagnosis of the daemon and its stores: `{prefix}/diagnosis`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+
+use crate::agent::{
+    ActiveCondition, SharedFilesystems, StoreService, StoreSnapshot, active_conditions,
+};
+use crate::catalog::Language;
+use crate::common::for_each_fairly;
+use crate::diagnosis::{
+    ConditionFact, DaemonFacts, DeliveryFact, Finding, ReportFact, StoreFacts, StoreTitle, Verdict,
+    diagnose_daemon, diagnose_store,
+};
+use crate::http::api::query_string::QueryParameters;
+use crate::http::api::{AppState, response};
+use crate::http::auth::{Principal, Role};
+use crate::http::error::ApiError;
+use crate::model::StoreUuid;
+use crate::query::InvalidParameter;
+use crate::wire::{DIAGNOSIS_VERSION, DiagnosisResponse, FindingBody, ListWriter};
+
+/// The choice of a caller.
+#[derive(Debug, PartialEq, Eq)]
+struct DiagnosisRequest {
+    /// The stores, or none for all stores and the daemon.
+    stores: Vec<StoreUuid>,
+    /// True if only what is not well is wanted.
+    brief: bool,
+    language: Language,
+}
+
+impl DiagnosisRequest {
+    /// Reads the parameters `store` (a uuid, any number of times), `brief` (`true` or `false`) and
+    /// `language` (`en` or `zh`).
+    ///
+    /// # Errors
+    /// [`InvalidParameter`] for any other parameter or value.
+    fn parse(parameters: &QueryParameters) -> Result<Self, InvalidParameter> {
+        let mut request = Self { stores: Vec::new(), brief: false, language: Language::English };
+        for (name, value) in parameters.pairs() {
+            let invalid = |expected: &str| InvalidParameter::new(name, expected);
+            match name {
+                "store" => {
+                    let uuid =
+                        value.parse().map_err(|_| invalid("expected the uuid of a store"))?;
+                    request.stores.push(uuid);
+                }
+                "brief" => {
+                    let brief = value.parse().map_err(|_| invalid("expected true or false"))?;
+                    request.brief = brief;
+                }
+                "language" => {
+                    let language = value.parse().map_err(|_| invalid("expected en or zh"))?;
+                    request.language = language;
+                }
+                _ => return Err(invalid("a diagnosis has no such parameter")),
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// Returns the findings of the daemon and of all stores, or of some stores only.
+pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
+    caller: Principal,
+    parameters: QueryParameters,
+) -> Result<Response, ApiError> {
+    caller.require_role(Role::Read)?;
+    let request = DiagnosisRequest::parse(&parameters).map_err(ApiError::InvalidParameter)?;
+    let all = state.stores.snapshots();
+    let mut chosen = Vec::with_capacity(request.stores.len());
+    for uuid in &request.stores {
+        chosen.push(state.stores.snapshot(*uuid).ok_or(ApiError::UnknownStore(*uuid))?);
+    }
+    let (of_daemon, chosen) = match request.stores.is_empty() {
+        true => (daemon_findings(&state), &all),
+        false => (Vec::new(), &chosen),
+    };
+    let shared = SharedFilesystems::group_all(&all).await;
+    let mut worst = of_daemon.iter().map(|finding| finding.verdict).max();
+    // The findings of thousands of stores are not kept: one pass finds the worst verdict, which
+    // comes first, and another one writes them.
+    for_each_fairly(chosen, |snapshot| {
+        let verdicts = store_findings(&state, snapshot, &shared).into_iter();
+        worst = verdicts.map(|finding| finding.verdict).max().max(worst);
+    })
+    .await;
+    let mut body = ListWriter::new(&DiagnosisResponse {
+        output_version: DIAGNOSIS_VERSION,
+        // A check that could not run says nothing about what it would have found.
+        worst: worst.unwrap_or(Verdict::Ok).max(Verdict::Ok).as_str(),
+        version: env!("CARGO_PKG_VERSION"),
+        checks: [],
+    });
+    let mut push = |finding: &Finding| {
+        if !request.brief || finding.verdict > Verdict::Ok {
+            body.push(&FindingBody::new(finding, request.language));
+        }
+    };
+    of_daemon.iter().for_each(&mut push);
+    for_each_fairly(chosen, |snapshot| {
+        store_findings(&state, snapshot, &shared).iter().for_each(&mut push);
+    })
+    .await;
+    Ok(response::list_response(body))
+}
+
+fn daemon_findings<S>(state: &AppState<S>) -> Vec<Finding> {
+    let mut unready = state.readiness.failures();
+    if state.stop.is_cancelled() {
+        unready.push("the daemon is stopping".to_owned());
+    }
+    let delivery = state.daemon.notifier.as_ref().map(|notifier| {
+        let (pending, stores_behind) = notifier.waiting_notices();
+        DeliveryFact { destination: notifier.active_endpoint(), pending, stores_behind }
+    });
+    let state_disk = state.daemon.conditions.state_disk.borrow().clone();
+    diagnose_daemon(&DaemonFacts {
+        started: state.daemon.conditions.started,
+        unready: &unready,
+        state_disk: state_disk.as_deref(),
+        delivery: delivery.as_ref(),
+    })
+}
+
+fn store_findings<S>(
+    state: &AppState<S>,
+    snapshot: &StoreSnapshot,
+    shared: &SharedFilesystems<'_>,
+) -> Vec<Finding> {
+    let store = &snapshot.store;
+    let title = StoreTitle { uuid: store.uuid, name: store.name.clone() };
+    let active = active_conditions(snapshot, shared, &state.daemon.conditions).into_iter();
+    let conditions: Vec<ConditionFact> = active
+        .map(|ActiveCondition { condition, message, since }| ConditionFact {
+            condition,
+            message,
+            since,
+        })
+        .collect();
+    let report = state.daemon.notifier.as_ref().map(|notifier| {
+        let status = notifier.delivery_status(store.uuid).unwrap_or_default();
+        ReportFact {
+            destination: notifier.active_endpoint(),
+            pending: status.pending,
+            last_reply: status.last_failure.map(|failure| failure.reply.to_string()),
+            next_try: status.next_try,
+        }
+    });
+    diagnose_store(&StoreFacts {
+        title: &title,
+        status: snapshot.durable.status,
+        since: snapshot.durable.since,
+        failure: snapshot.durable.failure.as_ref(),
+        checks: &snapshot.checks,
+        conditions: &conditions,
+        capacity: snapshot.durable.capacity,
+        inodes: snapshot.durable.inodes,
+        host_identity: snapshot.host_identity.as_ref(),
+        report: report.as_ref(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str) -> Result<DiagnosisRequest, InvalidParameter> {
+        DiagnosisRequest::parse(&QueryParameters::decode(query).unwrap())
+    }
+
+    #[test]
+    fn each_parameter_is_honoured_or_refused() {
+        let uuid: StoreUuid = "4cd9fb914f5f4a1d8d2f000000000001".parse().unwrap();
+        let all = DiagnosisRequest { stores: vec![], brief: false, language: Language::English };
+        assert_eq!(parse("").unwrap(), all);
+        let chosen =
+            DiagnosisRequest { stores: vec![uuid, uuid], brief: true, language: Language::Chinese };
+        let query = format!("store={uuid}&brief=true&store={uuid}&language=zh");
+        assert_eq!(parse(&query).unwrap(), chosen);
+        for (query, parameter) in [
+            ("store=images", "store"),
+            ("brief=yes", "brief"),
+            ("language=fr", "language"),
+            ("q=1", "q"),
+        ] {
+            assert_eq!(parse(query).unwrap_err().parameter(), parameter);
+        }
+    }
+}

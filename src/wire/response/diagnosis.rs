@@ -1,0 +1,149 @@
+//! The diagnosis: the findings of the checks, as `doctor` shows them.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::DeliveryBody;
+use super::error::fact_value;
+use crate::catalog::{Language, condition_guidance, fault_action, reason_guidance};
+use crate::diagnosis::{Finding, ProblemWord, ReportFact, StoreTitle, Verdict};
+
+/// The version of the output of a diagnosis. It grows with a change that is not an addition.
+pub const DIAGNOSIS_VERSION: u32 = 1;
+
+/// The body of a diagnosis.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiagnosisResponse {
+    /// The version of the output.
+    pub output_version: u32,
+    /// The worst verdict: `ok`, `warning` or `error`.
+    pub worst: &'static str,
+    /// The version of the daemon.
+    pub version: &'static str,
+    /// The findings, each a [`FindingBody`]. [`ListWriter`](crate::wire::ListWriter) writes them.
+    pub checks: [(); 0],
+}
+
+/// The body of one finding.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingBody {
+    /// The id of the check.
+    pub id: &'static str,
+    /// The subject of the check.
+    pub group: &'static str,
+    /// The store, or null if the check concerns the daemon.
+    pub store: Option<StoreTitleBody>,
+    /// The verdict.
+    pub verdict: &'static str,
+    /// The observation, in English.
+    pub summary: String,
+    /// The evidence by name.
+    pub evidence: Map<String, Value>,
+    /// The effect on the images and the management node.
+    pub impact: Option<String>,
+    /// The time at which the present result began, in RFC 3339 format.
+    pub since: Option<String>,
+    /// The time at which the check was last good, in RFC 3339 format.
+    pub last_good: Option<String>,
+    /// The duration of the last run.
+    pub took_ms: Option<f64>,
+    /// The reason or condition that decides the verdict.
+    pub reason: Option<&'static str>,
+    /// Other reasons and conditions of the same check.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<&'static str>,
+    /// The action that helps, if something is not well.
+    pub remedy: Option<RemedyBody>,
+    /// The command that explains more, if something is not well.
+    pub see: Option<String>,
+    /// The delivery of the notices of the store, if something is not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported: Option<DeliveryBody>,
+}
+
+/// The store of a finding.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreTitleBody {
+    name: String,
+    uuid: String,
+}
+
+impl From<&StoreTitle> for StoreTitleBody {
+    fn from(title: &StoreTitle) -> Self {
+        Self { name: title.name.clone(), uuid: title.uuid.to_string() }
+    }
+}
+
+/// The action that helps.
+#[derive(Clone, Debug, Serialize)]
+pub struct RemedyBody {
+    /// The action, as a sentence.
+    pub text: String,
+    /// The commands in it.
+    pub commands: Vec<String>,
+}
+
+impl FindingBody {
+    /// Creates the body of a finding.
+    pub fn new(finding: &Finding, language: Language) -> Self {
+        let is_bad = finding.verdict > Verdict::Ok;
+        let main = finding.words.first().copied();
+        let id = finding.check.as_str();
+        let evidence = &finding.evidence;
+        let facts = evidence.facts.iter();
+        Self {
+            id,
+            group: id.split_once('.').map_or("storage", |(group, _)| group),
+            store: finding.store.as_ref().map(StoreTitleBody::from),
+            verdict: finding.verdict.as_str(),
+            summary: finding.summary.clone(),
+            evidence: facts.map(|(name, fact)| (name.clone(), fact_value(fact))).collect(),
+            impact: main.filter(|_| is_bad).map(|word| impact(word, language)),
+            since: evidence.since.map(|at| at.to_string()),
+            last_good: evidence.last_good.map(|at| at.to_string()),
+            took_ms: evidence.took.map(super::store_health::rounded_millis),
+            reason: main.map(ProblemWord::as_str),
+            also: finding.words.iter().skip(1).map(|word| word.as_str()).collect(),
+            remedy: is_bad.then(|| remedy(finding, language)),
+            see: is_bad.then(|| {
+                let word = main.map_or(id, ProblemWord::as_str);
+                format!("imagestore-agent explain {word}")
+            }),
+            reported: finding.reported.as_ref().map(delivery_body),
+        }
+    }
+}
+
+fn impact(word: ProblemWord, language: Language) -> String {
+    let guidance = match word {
+        ProblemWord::Reason(reason) => reason_guidance(reason),
+        ProblemWord::Condition(condition) => condition_guidance(condition),
+    };
+    guidance.impact.plain(language).into_owned()
+}
+
+/// Returns the action that helps: that of the fault, of the reason or condition, or of the check.
+fn remedy(finding: &Finding, language: Language) -> RemedyBody {
+    let general = match finding.words.first() {
+        Some(ProblemWord::Reason(reason)) => reason_guidance(*reason).action,
+        Some(ProblemWord::Condition(condition)) => condition_guidance(*condition).action,
+        None => finding.check.advice().action,
+    };
+    let commands = general.commands().map(str::to_owned).collect();
+    let text = match &finding.fault {
+        Some(fault) => fault_action(fault, language).into_owned(),
+        None => general.plain(language).into_owned(),
+    };
+    RemedyBody { text, commands }
+}
+
+fn delivery_body(report: &ReportFact) -> DeliveryBody {
+    DeliveryBody {
+        destination: report.destination.clone(),
+        last_reply: report.last_reply.clone(),
+        next_try: report.next_try.map(|at| at.to_string()),
+        pending: report.pending,
+    }
+}
