@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use imagestore_agent::app::{self, ExitStatus};
+use imagestore_agent::catalog::Language;
 use imagestore_agent::cli::{self, AccessKeyCommand, AccountCommand, Args, ClientCommand, Command};
 use imagestore_agent::common::{
     Timestamp, escape_hidden, has_colours, print_bytes, report_line, report_text,
@@ -37,6 +38,11 @@ fn main() -> ExitCode {
         }),
         Command::AccessKey(AccessKeyCommand::Add(args)) => app::add_access_key(args),
         Command::Account(AccountCommand::Add(account)) => app::add_account(account),
+        Command::Explain(explain) => match cli::explain_word(explain, locale_language()) {
+            Ok(true) => ExitStatus::Ok,
+            Ok(false) => ExitStatus::Failed,
+            Err(error) => ExitStatus::Failed.after_output(Err(error)),
+        },
         Command::Completions { shell } => {
             ExitStatus::Ok.after_output(print_bytes(&cli::shell_completions(*shell)))
         }
@@ -72,6 +78,12 @@ fn show_usage(error: &clap::Error) -> ExitStatus {
             ExitStatus::Usage
         }
     }
+}
+
+/// Returns the language that the environment asks for.
+fn locale_language() -> Language {
+    let variable = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    Language::from_locale(["LC_ALL", "LC_MESSAGES", "LANG"].map(variable))
 }
 
 fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> ExitStatus) -> ExitStatus {

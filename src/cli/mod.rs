@@ -1,4 +1,4 @@
-//! Layer 9. The client commands: operations on the running daemon.
+//! Layer 9. The client commands: operations on the running daemon, and explanations without it.
 //!
 //! # Guarantees
 //! - A command that fails exits with 1.
@@ -14,14 +14,16 @@
 mod args;
 mod client;
 mod commands;
+mod explain;
 mod manual;
 mod output;
 mod secrets;
 mod store_reference;
 
 pub use args::{AccessKeyAddArgs, AccessKeyCommand, AccountAddArgs, AccountCommand};
-pub use args::{Args, ClientCommand, Command, InitArgs};
+pub use args::{Args, ClientCommand, Command, ExplainArgs, InitArgs};
 pub use client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect};
 pub use commands::{CommandError, run_command};
+pub use explain::explain_word;
 pub use manual::{manual_page, shell_completions};
 pub use secrets::{SecretError, read_new_password, read_secret_stdin};

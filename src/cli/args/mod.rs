@@ -17,6 +17,7 @@ mod connection;
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -25,6 +26,8 @@ pub use account::{AccountAddArgs, AccountCommand};
 pub use client::ClientCommand;
 pub(super) use client::{AddArgs, ConfirmArgs, ReconnectArgs, SecretSources, TagArgs, UpdateArgs};
 pub(super) use connection::ConnectionArgs;
+
+use crate::catalog::Language;
 
 /// Checks that the image stores of this node are usable, and reports each change to the management
 /// node.
@@ -63,6 +66,12 @@ pub enum Command {
     /// Manage the accounts with which ZStack's own clients log in.
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Explain a reason, a condition, a check, an exit code, an error code of ZStack or a message
+    /// of the management node. This needs no daemon and no settings.
+    ///
+    /// The text may be a whole error message in English or Chinese: the longest known message in it
+    /// is explained, else the reasons in it. An unknown word ends with 1 and the closest words.
+    Explain(ExplainArgs),
     /// Print the completions for a shell.
     Completions {
         /// Shell that reads the completions.
@@ -90,6 +99,21 @@ pub struct ServeArgs {
     // The maximum is the year 2200: the epoch never decreases, and must stay far from its limit.
     #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(i64).range(1..=7_258_118_400_000))]
     pub new_epoch_floor: Option<i64>,
+}
+
+/// `explain`
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// Word or text to explain, such as not_mounted, BS.1500, 64 or stuck-connecting.
+    #[arg(required = true, value_name = "WORD")]
+    pub words: Vec<String>,
+    /// Language of the output: en or zh [default: that of LC_ALL, LC_MESSAGES or LANG]
+    #[arg(long, value_name = "LANGUAGE", value_parser = PossibleValuesParser::new(["en", "zh"])
+        .try_map(|word| word.parse::<Language>()), hide_possible_values = true)]
+    pub lang: Option<Language>,
+    /// Print the result as JSON, an unknown word included.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `init`
