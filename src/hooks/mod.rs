@@ -19,3 +19,4 @@ mod table;
 
 pub use poster::HookPosterTask;
 pub use queue::{HookPromise, HookQueue};
+pub use table::HookCounts;

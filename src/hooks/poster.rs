@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::queue::HookQueueState;
-use super::table::{HookId, StartedHook};
+use super::table::{HookId, HookTable, StartedHook};
 use crate::common::{Random, crash_point, lock_unpoisoned};
 use crate::delivery::{HookStep, hook_retry_delay, next_hook_step};
 use crate::ledger::LedgerChange;
@@ -21,9 +21,15 @@ use crate::model::OwedHook;
 /// Delay before a post is repeated that panicked, which is an internal error.
 const PANIC_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
 
+/// Interval at which the web hooks of dropped results are removed, and minimum time between two
+/// lines about them. Results are kept for hours, and one line of the log counts all of them.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The task that posts the owed results.
 pub struct HookPosterTask {
     poster: HookPoster,
+    next_sweep: Instant,
+    next_report: Instant,
     posts: JoinSet<()>,
     running: HashMap<Id, (HookId, AbortHandle)>,
 }
@@ -31,7 +37,9 @@ pub struct HookPosterTask {
 impl HookPosterTask {
     pub(super) fn new(state: Arc<HookQueueState>, random: Arc<dyn Random>) -> Self {
         let poster = HookPoster { state, random, losses: Arc::default() };
-        Self { poster, posts: JoinSet::new(), running: HashMap::new() }
+        let now = Instant::now();
+        let (next_sweep, next_report) = (now + SWEEP_INTERVAL, now);
+        Self { poster, next_sweep, next_report, posts: JoinSet::new(), running: HashMap::new() }
     }
 
     /// Runs until `stop` is cancelled. Results that are not delivered by then are posted after the
@@ -43,9 +51,10 @@ impl HookPosterTask {
         let state = Arc::clone(&self.poster.state);
         loop {
             let next_due = self.start_posts();
+            let sweep_due = self.sweep();
             self.poster.summarize_losses();
             let summary_due = lock_unpoisoned(&self.poster.losses).summary_due();
-            let next_event = next_due.into_iter().chain(summary_due).min();
+            let next_event = next_due.into_iter().chain(sweep_due).chain(summary_due).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -73,6 +82,28 @@ impl HookPosterTask {
             self.running.insert(post.id(), (hook.id, post));
         }
         next_due
+    }
+
+    /// Removes the web hooks of dropped results, and logs their number, each at most once a minute.
+    /// Returns the time of the next call, if one is needed.
+    fn sweep(&mut self) -> Option<Instant> {
+        let (state, now) = (&self.poster.state, Instant::now());
+        let (sweeps, reports) = (self.next_sweep <= now, self.next_report <= now);
+        let (dropped, is_needed) = state.with_table(|table| {
+            if sweeps {
+                table.remove_gone(|job| state.jobs.has_ended(job).is_some());
+            }
+            let dropped = if reports { table.take_dropped() } else { 0 };
+            (dropped, table.needs_sweep())
+        });
+        if sweeps {
+            self.next_sweep = now + SWEEP_INTERVAL;
+        }
+        if dropped > 0 {
+            warn!(hooks = dropped, "web hooks dropped with their results");
+            self.next_report = now + SWEEP_INTERVAL;
+        }
+        is_needed.then_some(self.next_sweep)
     }
 
     fn on_post_ended(&mut self, result: Result<(Id, ()), JoinError>) {
@@ -107,10 +138,7 @@ impl HookPoster {
             Ok(Some(owed)) => owed,
             // The result has expired, or the job was dropped for a newer one.
             Ok(None) => {
-                self.state.with_table(|table| table.finish(id));
-                if failures > 0 && self.logs_loss() {
-                    warn!(failures, "web hook given up: the result is no longer kept");
-                }
+                self.state.with_table(|table| table.lose_result(id));
                 return;
             }
             Err(error) => {
@@ -148,13 +176,13 @@ impl HookPoster {
             HookStep::Delivered => {
                 debug!(destination, reply, "web hook delivered");
                 self.state.jobs.mark_given(job);
-                self.finish(id, turn).await;
+                self.end(id, turn, |table| table.finish(id).then_some(())).await;
             }
             HookStep::GivenUp => {
+                let given_up = self.end(id, turn, |table| table.give_up(id)).await;
                 if self.logs_loss() {
-                    warn!(destination, reply, "web hook given up");
+                    warn!(destination, reply, given_up, "web hook given up");
                 }
-                self.finish(id, turn).await;
             }
             HookStep::RetryAfter(delay) => {
                 if failures == 0 && self.logs_loss() {
@@ -170,18 +198,24 @@ impl HookPoster {
         }
     }
 
-    /// Removes a web hook, unless it is owed again. If that cannot be recorded, the next start
-    /// posts the result again.
-    async fn finish(&self, id: HookId, turn: u32) {
-        let finished = self.state.with_table(|table| {
+    /// Removes a web hook that `finish` has ended. `finish` returns `None` if it is owed again. If
+    /// the removal cannot be recorded, the next start posts the result again.
+    async fn end<T>(
+        &self,
+        id: HookId,
+        turn: u32,
+        finish: impl FnOnce(&mut HookTable) -> Option<T>,
+    ) -> Option<T> {
+        let (finished, removing) = self.state.with_table(|table| {
+            let finished = finish(table)?;
             let removal = LedgerChange::new().remove_hook(id.job, turn);
             // Queued under the lock, so that it precedes the record of a later job with this id.
-            table.finish(id).then(|| self.state.ledger.queue_commit(removal))
-        });
-        let Some(removing) = finished else { return };
+            Some((finished, self.state.ledger.queue_commit(removal)))
+        })?;
         if let Err(error) = removing.await {
             debug!(%error, "finished web hook not removed");
         }
+        Some(finished)
     }
 
     fn retry_after(&self, id: HookId, delay: Duration) {

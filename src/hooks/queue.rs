@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::poster::HookPosterTask;
-use super::table::{HookId, HookRoute, HookTable};
+use super::table::{HookCounts, HookId, HookRoute, HookTable};
 use crate::common::{Random, lock_unpoisoned};
 use crate::jobs::JobRegistry;
 use crate::ledger::{CommitError, Ledger, LedgerChange};
 use crate::management::{HookClient, UrlError};
-use crate::model::{JobDigest, JobHook, JobId, JobRequest, StoredHook, StoredJob};
+use crate::model::{JobHook, JobId, JobRequest, StoredHook, StoredJob};
 
 /// Delay of the first post after the response that refers the caller to the job. ZStack's SDK needs
 /// the response first: it rejects a result that precedes it, and then waits for the whole time-out
@@ -72,13 +72,14 @@ impl HookQueue {
         random: Arc<dyn Random>,
         (stored_jobs, stored_hooks): (&[StoredJob], Vec<StoredHook>),
     ) -> (Self, HookPosterTask) {
-        let callers: HashMap<JobId, JobDigest> =
-            stored_jobs.iter().map(|stored| (stored.request.job, stored.request.caller)).collect();
+        let requests = stored_jobs.iter().map(|stored| (stored.request.job, stored.request));
+        let requests: HashMap<JobId, JobRequest> = requests.collect();
         let (mut table, now) = (HookTable::new(), Instant::now());
         for StoredHook { job, destination } in stored_hooks {
             // The foreign key of the ledger leaves no web hook without its job.
-            let caller = callers.get(&job).copied().unwrap_or_default();
-            table.restore(job, HookRoute { caller, destination: destination.into() }, now);
+            let Some(request) = requests.get(&job) else { continue };
+            let route = HookRoute { caller: request.caller, destination: destination.into() };
+            table.restore(job, route, request.began, now);
         }
         let (table, changed) = (Mutex::new(table), Notify::new());
         let state = Arc::new(HookQueueState { table, changed, ledger, jobs, client });
@@ -91,6 +92,11 @@ impl HookQueue {
     /// [`UrlError`] says why the URL is rejected. No request was sent to it.
     pub async fn check_url(&self, url: &str, caller: Option<IpAddr>) -> Result<JobHook, UrlError> {
         self.0.client.check_url(url, caller).await
+    }
+
+    /// Returns the counts for the health view.
+    pub fn counts(&self) -> HookCounts {
+        self.0.with_table(|table| table.counts())
     }
 
     /// Ends the web hook of an earlier job with the id of a job that begins. No result of the
@@ -122,7 +128,7 @@ impl HookQueue {
             self.0.jobs.is_known(request).then(|| {
                 let destination = hook.destination.as_str().into();
                 let route = HookRoute { caller: request.caller, destination };
-                let hook_id = table.promise(request.job, route, Instant::now());
+                let hook_id = table.promise(request.job, route, request.began, Instant::now());
                 let change = LedgerChange::new().owe_hook(request, hook);
                 // Queued under the lock, so that it follows the removal by an earlier turn.
                 (hook_id, self.0.ledger.queue_commit(change))

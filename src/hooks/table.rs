@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::common::Timestamp;
 use crate::management::{PostRoute, ShareCounts, ShareLimits};
 use crate::model::{JobDigest, JobId};
 
@@ -54,10 +55,23 @@ enum HookPhase {
     Posting { again: bool },
 }
 
+/// The web hooks in the health view of the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookCounts {
+    /// Number of web hooks whose results are not delivered yet.
+    pub pending: usize,
+    /// Number of web hooks since the start that were given up, or dropped with their results.
+    pub given_up: u64,
+    /// The time at which the job of the oldest pending web hook began.
+    pub oldest: Option<Timestamp>,
+}
+
 #[derive(Debug)]
 struct HookEntry {
     number: u64,
     route: HookRoute,
+    /// The time at which its job began.
+    began: Timestamp,
     /// Number of responses that are on their way.
     answering: u32,
     /// True if a response has been sent.
@@ -78,6 +92,9 @@ pub(super) struct HookTable {
     ready: HashMap<HookRoute, VecDeque<(u64, JobId)>>,
     next_number: u64,
     posting: ShareCounts<JobDigest, Arc<str>>,
+    given_up: u64,
+    /// Number of web hooks that were dropped with their results since the last summary.
+    dropped: u64,
 }
 
 impl HookTable {
@@ -90,12 +107,14 @@ impl HookTable {
             ready: HashMap::new(),
             next_number: 0,
             posting: ShareCounts::new(POSTING_LIMITS),
+            given_up: 0,
+            dropped: 0,
         }
     }
 
     /// Adds a web hook of an earlier run.
-    pub(super) fn restore(&mut self, job: JobId, route: HookRoute, now: Instant) {
-        let id = self.promise(job, route, now);
+    pub(super) fn restore(&mut self, job: JobId, route: HookRoute, began: Timestamp, now: Instant) {
+        let id = self.promise(job, route, began, now);
         self.answer(id, now);
     }
 
@@ -105,7 +124,7 @@ impl HookTable {
     pub(super) fn forget_earlier(&mut self, job: JobId) -> bool {
         let Some(entry) = self.entries.get(&job) else { return false };
         let is_posting = matches!(entry.phase, HookPhase::Posting { .. });
-        self.remove(job);
+        self.drop_hook(job);
         is_posting
     }
 
@@ -116,11 +135,18 @@ impl HookTable {
 
     /// Records that a response that refers a caller to the job is on its way. It ends with
     /// [`HookTable::answer`] or [`HookTable::withdraw`].
-    pub(super) fn promise(&mut self, job: JobId, route: HookRoute, now: Instant) -> HookId {
+    pub(super) fn promise(
+        &mut self,
+        job: JobId,
+        route: HookRoute,
+        began: Timestamp,
+        now: Instant,
+    ) -> HookId {
         let new_number = self.take_number();
         let entry = self.entries.entry(job).or_insert_with(|| HookEntry {
             number: new_number,
             route,
+            began,
             answering: 0,
             is_owed: false,
             not_before: now,
@@ -170,7 +196,7 @@ impl HookTable {
                     self.held.remove(&job);
                 }
                 Some(false) => {}
-                None => self.remove(job),
+                None => self.drop_hook(job),
             }
         }
     }
@@ -183,7 +209,7 @@ impl HookTable {
                 && !is_known(**job)
         };
         let gone: Vec<JobId> = self.entries.iter().filter(is_gone).map(|(job, _)| *job).collect();
-        gone.into_iter().for_each(|job| self.remove(job));
+        gone.into_iter().for_each(|job| self.drop_hook(job));
     }
 
     /// Returns the web hook to post next, and counts it as being posted. Returns `None` if none is
@@ -230,6 +256,55 @@ impl HookTable {
             self.remove(id.job);
         }
         !again
+    }
+
+    /// Records that the result is not posted again, as [`HookTable::finish`] does. Returns the
+    /// number of web hooks since the start that were given up, or `None` if this one is owed again.
+    pub(super) fn give_up(&mut self, id: HookId) -> Option<u64> {
+        self.finish(id).then(|| {
+            self.given_up = self.given_up.saturating_add(1);
+            self.given_up
+        })
+    }
+
+    /// Records that the result is no longer kept, so that there is nothing to post.
+    pub(super) fn lose_result(&mut self, id: HookId) {
+        if self.finish(id) {
+            self.count_dropped();
+        }
+    }
+
+    /// Removes a web hook whose job is gone.
+    fn drop_hook(&mut self, job: JobId) {
+        if self.entries.get(&job).is_some_and(|entry| entry.is_owed) {
+            self.count_dropped();
+        }
+        self.remove(job);
+    }
+
+    fn count_dropped(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+        self.given_up = self.given_up.saturating_add(1);
+    }
+
+    /// Takes the number of web hooks that were dropped with their results since the last call.
+    pub(super) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Returns true if a web hook is owed, or if the number of the dropped ones is not taken yet.
+    pub(super) fn needs_sweep(&self) -> bool {
+        !self.entries.is_empty() || self.dropped > 0
+    }
+
+    /// Returns the counts for the health view.
+    pub(super) fn counts(&self) -> HookCounts {
+        let owed = self.entries.values().filter(|entry| entry.is_owed);
+        HookCounts {
+            pending: owed.clone().count(),
+            given_up: self.given_up,
+            oldest: owed.map(|entry| entry.began).min(),
+        }
     }
 
     /// Gives the place of a post back. Returns true if a response was created since it began, and

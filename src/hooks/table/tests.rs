@@ -6,6 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The time at which the jobs began.
+const BEGAN: Timestamp = Timestamp(1_482_426_606_000);
+
 fn id(job: u128) -> JobId {
     JobId::from_u128(job)
 }
@@ -21,7 +24,7 @@ fn ended(_: JobId) -> Option<bool> {
 /// Returns a table with these web hooks of one route, all due at `now`.
 fn due(jobs: std::ops::Range<u128>, route: &HookRoute, now: Instant) -> HookTable {
     let mut table = HookTable::new();
-    jobs.for_each(|job| table.restore(id(job), route.clone(), now));
+    jobs.for_each(|job| table.restore(id(job), route.clone(), BEGAN, now));
     table.release(ended);
     table
 }
@@ -41,7 +44,7 @@ fn start_one(table: &mut HookTable, now: Instant) -> HookId {
 fn a_hook_waits_for_the_response_for_the_time_after_it_and_for_the_end_of_the_job() {
     let (mut table, now) = (HookTable::new(), Instant::now());
     let later = now + Duration::from_secs(1);
-    let hook = table.promise(id(1), route(1, "a"), now);
+    let hook = table.promise(id(1), route(1, "a"), BEGAN, now);
     table.release(ended);
     assert_eq!((table.next_due(), table.start_next(later)), (None, None), "it is not sent");
     table.answer(hook, later);
@@ -58,16 +61,16 @@ fn a_hook_waits_for_the_response_for_the_time_after_it_and_for_the_end_of_the_jo
 #[test]
 fn a_response_that_is_never_created_owes_nothing() {
     let (mut table, now) = (HookTable::new(), Instant::now());
-    let first = table.promise(id(1), route(1, "a"), now);
-    assert_eq!(table.promise(id(1), route(1, "a"), now), first);
+    let first = table.promise(id(1), route(1, "a"), BEGAN, now);
+    assert_eq!(table.promise(id(1), route(1, "a"), BEGAN, now), first);
     table.withdraw(first);
     assert_eq!(table.len(), 1);
     table.withdraw(first);
     assert_eq!(table.len(), 0);
     // A response that was sent before stays.
-    let second = table.promise(id(2), route(1, "a"), now);
+    let second = table.promise(id(2), route(1, "a"), BEGAN, now);
     table.answer(second, now);
-    table.promise(id(2), route(1, "a"), now);
+    table.promise(id(2), route(1, "a"), BEGAN, now);
     table.withdraw(second);
     table.release(ended);
     assert_eq!(start_all(&mut table, now), [id(2)]);
@@ -81,7 +84,7 @@ fn a_response_during_a_post_makes_the_hook_owed_again() {
         let later = now + Duration::from_secs(1);
         let mut table = due(1..2, &route, now);
         let hook = start_one(&mut table, now);
-        assert_eq!(table.promise(id(1), route.clone(), now), hook);
+        assert_eq!(table.promise(id(1), route.clone(), BEGAN, now), hook);
         table.answer(hook, later);
         match delivered {
             true => assert!(!table.finish(hook)),
@@ -101,7 +104,7 @@ fn a_response_between_two_posts_delays_the_next_one() {
     let mut table = due(1..2, &route, now);
     let hook = start_one(&mut table, now);
     table.retry_at(hook, now);
-    table.promise(id(1), route, now);
+    table.promise(id(1), route, BEGAN, now);
     assert_eq!(table.start_next(now), None);
     let later = now + Duration::from_secs(1);
     table.answer(hook, later);
@@ -126,7 +129,7 @@ fn a_job_that_begins_ends_the_hook_of_an_earlier_one_in_any_phase() {
         let others = if phase == "ready" { 2..40 } else { 2..2 };
         let mut table = due(others, &old, now);
         start_all(&mut table, now);
-        let earlier = table.promise(id(1), old.clone(), now);
+        let earlier = table.promise(id(1), old.clone(), BEGAN, now);
         if phase != "answering" {
             table.answer(earlier, now);
         }
@@ -139,7 +142,7 @@ fn a_job_that_begins_ends_the_hook_of_an_earlier_one_in_any_phase() {
         }
         if phase == "posting" {
             assert_eq!(start_one(&mut table, now), earlier);
-            table.promise(id(1), old.clone(), now);
+            table.promise(id(1), old.clone(), BEGAN, now);
         }
         let others = table.len() - 1;
         let others_posting = table.posting.all() - usize::from(is_posting);
@@ -149,7 +152,7 @@ fn a_job_that_begins_ends_the_hook_of_an_earlier_one_in_any_phase() {
         table.assert_consistent();
 
         // The new job has its own route, and late events of the earlier one change nothing.
-        let hook = table.promise(id(1), new.clone(), now);
+        let hook = table.promise(id(1), new.clone(), BEGAN, now);
         assert_ne!(hook, earlier);
         table.answer(earlier, now);
         table.withdraw(earlier);
@@ -172,7 +175,7 @@ fn a_job_that_begins_ends_the_hook_of_an_earlier_one_in_any_phase() {
     // A response that is not created owes nothing, whatever the earlier job owed.
     let mut table = due(1..2, &old, now);
     table.forget_earlier(id(1));
-    let hook = table.promise(id(1), new, now);
+    let hook = table.promise(id(1), new, BEGAN, now);
     table.withdraw(hook);
     assert_eq!(table.len(), 0);
 }
@@ -184,7 +187,7 @@ fn a_hook_ends_with_its_job() {
     let started = table.start_next(now).unwrap();
     table.remove_gone(|job| job == id(3));
     assert_eq!((started.id.job, table.len()), (id(1), 2), "one is being posted, and one is known");
-    let hook = table.promise(id(4), route, now);
+    let hook = table.promise(id(4), route, BEGAN, now);
     table.remove_gone(|_| false);
     assert_eq!(table.len(), 2, "a response is on its way");
     table.answer(hook, now);
@@ -199,18 +202,18 @@ fn a_silent_receiver_holds_its_share_and_the_others_go_on() {
     let held = start_all(&mut table, now).len();
     assert!(held <= POSTING_LIMITS.per_destination, "{held}");
     for (job, other) in [(200, route(1, "other")), (201, route(2, "silent"))] {
-        table.restore(id(job), other, now);
+        table.restore(id(job), other, BEGAN, now);
         table.release(ended);
         assert_eq!(start_all(&mut table, now), [id(job)]);
     }
     // One caller with many silent receivers.
     for n in 0..100_u128 {
-        table.restore(id(1000 + n), route(3, &n.to_string()), now);
+        table.restore(id(1000 + n), route(3, &n.to_string()), BEGAN, now);
     }
     table.release(ended);
     start_all(&mut table, now);
     assert!(table.posting.caller(&route(3, "0")) <= POSTING_LIMITS.per_caller);
-    table.restore(id(2000), route(4, "last"), now);
+    table.restore(id(2000), route(4, "last"), BEGAN, now);
     table.release(ended);
     assert_eq!(start_all(&mut table, now), [id(2000)]);
 }
@@ -220,7 +223,7 @@ fn a_silent_receiver_of_many_callers_holds_its_share_and_no_caller_two_of_its_pl
     let now = Instant::now();
     let mut table = HookTable::new();
     for (caller, job) in (0..20).flat_map(|caller| (0..3).map(move |n| (caller, n))) {
-        table.restore(id(u128::from(caller) * 10 + job), route(caller, "silent"), now);
+        table.restore(id(u128::from(caller) * 10 + job), route(caller, "silent"), BEGAN, now);
     }
     table.release(ended);
     let callers: Vec<u128> = start_all(&mut table, now)
@@ -229,9 +232,42 @@ fn a_silent_receiver_of_many_callers_holds_its_share_and_no_caller_two_of_its_pl
         .collect();
     assert_eq!(callers, [0, 1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(POSTING_LIMITS.per_destination, callers.len());
-    table.restore(id(1000), route(0, "other"), now);
+    table.restore(id(1000), route(0, "other"), BEGAN, now);
     table.release(ended);
     assert_eq!(start_all(&mut table, now), [id(1000)]);
+}
+
+#[test]
+fn the_counts_have_what_is_owed_and_what_never_arrives() {
+    let (route, now) = (route(1, "a"), Instant::now());
+    let later = Timestamp(BEGAN.0 + 1000);
+    let counts = |pending, given_up, oldest| HookCounts { pending, given_up, oldest };
+    let mut table = HookTable::new();
+    assert_eq!(table.counts(), HookCounts::default());
+    assert!(!table.needs_sweep());
+    table.promise(id(1), route.clone(), BEGAN, now);
+    assert_eq!(table.counts(), counts(0, 0, None), "the response is not sent");
+    assert!(!table.forget_earlier(id(1)));
+    for (job, began) in [(2, later), (3, BEGAN), (4, later), (5, later), (6, later), (7, later)] {
+        table.restore(id(job), route.clone(), began, now);
+    }
+    assert_eq!((table.counts(), table.take_dropped()), (counts(6, 0, Some(BEGAN)), 0));
+    table.release(|job| (job != id(2)).then_some(job != id(7)));
+    assert_eq!(table.counts(), counts(5, 1, Some(BEGAN)), "its job is gone");
+    let started: Vec<_> =
+        std::iter::from_fn(|| table.start_next(now)).map(|started| started.id).collect();
+    let [third, fourth, fifth, sixth] = started[..] else { panic!("{started:?}") };
+    assert!(table.finish(third));
+    assert_eq!(table.counts(), counts(4, 1, Some(later)), "it is delivered");
+    assert_eq!(table.give_up(fourth), Some(2));
+    table.lose_result(fifth);
+    table.promise(id(6), route, BEGAN, now);
+    assert_eq!(table.give_up(sixth), None, "it is owed again");
+    assert_eq!(table.counts(), counts(2, 3, Some(later)));
+    assert_eq!((table.take_dropped(), table.take_dropped()), (2, 0), "one was given up");
+    table.remove_gone(|job| job == id(6));
+    assert!(table.needs_sweep());
+    assert_eq!((table.counts(), table.take_dropped()), (counts(1, 4, Some(later)), 1));
 }
 
 impl HookTable {
@@ -286,7 +322,7 @@ proptest! {
             let (on_way, not_before) = model.entry(job).or_insert((Vec::new(), start));
             match event {
                 0 => {
-                    let hook = table.promise(job, route(u8::try_from(n % 2).unwrap(), "a"), now);
+                    let hook = table.promise(job, route(u8::try_from(n % 2).unwrap(), "a"), BEGAN, now);
                     prop_assert!(table.is_owed(hook));
                     on_way.push(hook);
                 }

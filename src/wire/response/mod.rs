@@ -56,6 +56,8 @@ pub struct SummaryResponse {
     pub capacity: CapacitySummary,
     /// The processor time of the daemon since its start, in milliseconds.
     pub cpu_milliseconds: u64,
+    /// The web hooks of jobs.
+    pub hooks: HookSummary,
     /// The id of this installation.
     pub node_id: String,
     /// The resident memory of the daemon, in bytes.
@@ -79,6 +81,18 @@ pub struct CapacitySummary {
     pub filesystems: usize,
     /// The size of all filesystems.
     pub total_capacity: u64,
+}
+
+/// The web hooks of jobs, so that an operator sees results that do not arrive.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookSummary {
+    /// Number of web hooks since the start that were given up, or dropped with their results.
+    pub given_up: u64,
+    /// The time at which the job of the oldest pending web hook began, in RFC 3339 format.
+    pub oldest: Option<String>,
+    /// Number of web hooks whose results are not delivered yet.
+    pub pending: usize,
 }
 
 /// The summary of one store.

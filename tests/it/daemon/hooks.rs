@@ -6,6 +6,7 @@ use data_encoding::BASE64;
 use imagestore_agent::management::EventSigner;
 use imagestore_agent::model::StoreUuid;
 use nix::sys::signal::Signal;
+use serde_json::json;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::unbounded_channel;
@@ -141,7 +142,7 @@ async fn a_result_is_owed_until_its_receiver_is_back_also_across_restarts() {
     receiver.set_script(|_| Answer::Full(404, ("x-a", "b".to_owned()), ECHO));
     failed_call(&agent, &job(5), &hook_of(&receiver)).await;
     let line = agent.until_logged("web hook given up");
-    assert!(line.contains("status 404"), "{line}");
+    assert!(line.contains("status 404") && line.contains(r#""given_up":1"#), "{line}");
     let log = agent.log();
     for n in [1, 2, 3, 5] {
         assert!(!log.contains(&job(n)), "a uuid of a job is in the log");
@@ -182,6 +183,7 @@ async fn a_job_that_a_kill_interrupts_ends_with_its_web_hook() {
     until_nothing_is_owed(&scene.agent).await;
 }
 
+const SUMMARY: &str = "GET /imagestore/stores";
 /// Number of the results of one caller that the daemon keeps.
 const KEPT_RESULTS: u128 = 5000;
 
@@ -247,6 +249,12 @@ async fn a_new_job_under_the_uuid_of_a_dropped_one_gets_neither_its_result_nor_i
     assert_result(&agent, &received, &job(1)).await;
     until_nothing_is_owed(&agent).await;
     assert!(receiver.try_next().is_none() && posts.try_recv().is_err());
+    let line = agent.until_logged("web hooks dropped with their results");
+    assert!(line.contains(r#""hooks":1"#), "{line}");
+    let request = HttpRequest { token: Some(TOKEN), ..HttpRequest::new(SUMMARY, "") };
+    let stream = TcpStream::connect(agent.address()).await.unwrap();
+    let summary = exchange(stream, &request.bytes()).await;
+    assert_eq!(summary.body["hooks"], json!({"givenUp": 1, "oldest": null, "pending": 0}));
     assert!(!agent.log().contains("panicked"));
 }
 
@@ -398,10 +406,7 @@ mod kills {
         restart(&mut scene.agent);
         assert_eq!(count_rows(&scene.agent, "SELECT count(*) FROM hooks"), 0);
         let again = scene.call(&job(3)).await;
-        assert_eq!(
-            (again.status, &again.body["inventory"]["status"]),
-            (200, &serde_json::json!("Connected"))
-        );
+        assert_eq!((again.status, &again.body["inventory"]["status"]), (200, &json!("Connected")));
         failed_call(&scene.agent, &job(4), &hook).await;
         assert_eq!(scene.receiver.next().await.header("x-job-uuid"), job(4));
     }

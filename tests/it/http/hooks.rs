@@ -239,6 +239,31 @@ async fn a_result_is_posted_until_it_is_delivered_and_not_after_404_or_410() {
 }
 
 #[tokio::test]
+async fn the_summary_of_the_daemon_shows_web_hooks_that_do_not_arrive() {
+    let server = server();
+    let summary = async || {
+        let answer = server.ask(HttpRequest::new("GET /imagestore/stores", "")).await;
+        answer.body["hooks"].clone()
+    };
+    assert_eq!(summary().await, json!({"givenUp": 0, "oldest": null, "pending": 0}));
+    let mut receiver = ManagementNode::answering([Answer::Status(410), Answer::Status(400)]).await;
+    for (n, expected) in [(1, json!([1, null, 0])), (2, json!([1, "2023-11-14T22:13:20.000Z", 1]))]
+    {
+        referred(&server, n, &receiver.url_of("/hook")).await;
+        receiver.next().await;
+        with_timeout(async {
+            loop {
+                let found = summary().await;
+                if json!([found["givenUp"], found["oldest"], found["pending"]]) == expected {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn each_response_that_refers_to_the_job_is_followed_by_the_result() {
     let server = server();
     let mut receiver = ManagementNode::answering([]).await;

@@ -16,7 +16,7 @@ use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::model::AttemptFailure;
 use crate::wire::{
-    CapacityBody, CapacitySummary, ConditionBody, ErrorCode, HealthBody, HistoryLine,
+    CapacityBody, CapacitySummary, ConditionBody, ErrorCode, HealthBody, HistoryLine, HookSummary,
     HostProofBody, InventoryBody, ListWriter, StoreSummary, StuckWorkerBody, SummaryResponse,
 };
 
@@ -33,6 +33,7 @@ pub(in crate::http::api) async fn get_store_summary<S: StoreService>(
     let shared = SharedFilesystems::group_all(&snapshots).await;
     let capacity = total_capacity(&snapshots).await;
     let process = (state.daemon.process_stats)();
+    let hooks = state.jobs.hook_counts();
     let mut body = ListWriter::new(&SummaryResponse {
         capacity: CapacitySummary {
             available_capacity: capacity.available,
@@ -40,6 +41,11 @@ pub(in crate::http::api) async fn get_store_summary<S: StoreService>(
             total_capacity: capacity.total,
         },
         cpu_milliseconds: process.cpu_milliseconds,
+        hooks: HookSummary {
+            given_up: hooks.given_up,
+            oldest: hooks.oldest.map(|oldest| oldest.to_string()),
+            pending: hooks.pending,
+        },
         node_id: state.daemon.node.to_string(),
         resident_bytes: process.resident_bytes,
         start_time: state.daemon.conditions.started.to_string(),

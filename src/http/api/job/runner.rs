@@ -26,7 +26,7 @@ use super::promised_body::PromisedBody;
 use super::recorder::{FailureError, JobRecorder, ResultForm};
 use crate::agent::OutcomeRecorder;
 use crate::common::{crash_point, lock_unpoisoned};
-use crate::hooks::HookQueue;
+use crate::hooks::{HookCounts, HookQueue};
 use crate::http::api::operation::OperationResult;
 use crate::http::api::response;
 use crate::http::audit::AuditRecord;
@@ -88,6 +88,11 @@ pub(in crate::http) struct JobRunner {
 impl JobRunner {
     pub(in crate::http) fn new(registry: JobRegistry, hooks: HookQueue, dates: DateFormat) -> Self {
         Self { registry, hooks, dates, running: Arc::default() }
+    }
+
+    /// Returns the counts of the web hooks.
+    pub(in crate::http::api) fn hook_counts(&self) -> HookCounts {
+        self.hooks.counts()
     }
 
     pub(in crate::http::api) fn registry(&self) -> &JobRegistry {
