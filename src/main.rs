@@ -105,7 +105,7 @@ fn run_client_at_url(command: &ClientCommand, config: Option<&Path>) -> ExitStat
     match Settings::load_lenient(config, environment_variables()) {
         Ok((settings, ignored_error)) => {
             if let Some(error) = ignored_error {
-                let base_path = &settings.server.base_path;
+                let base_path = settings.server.base_paths.first().cloned().unwrap_or_default();
                 report_line(format_args!(
                     "{error}; the command ignores the settings file and uses the base path {base_path:?}"
                 ));

@@ -22,7 +22,7 @@ const OWN_PATHS: [&str; 9] = [
     "/docs",
     "/assets",
 ];
-/// The path below `server.base_path` that the documented API begins with.
+/// The path below a `server.base_path` that the documented API begins with.
 const API_PATH: &str = "/v1";
 /// The paths that ZStack's clients use whatever `server.base_path` is. Nothing is served below them
 /// but what the daemon serves there itself.
@@ -78,13 +78,12 @@ fn is_shared(first: &SocketAddr, second: &SocketAddr) -> bool {
 }
 
 fn report_prefixes(reader: &mut SettingsReader<'_>, server: &ServerSettings) {
-    let base = match server.base_path.as_str() {
-        "" => API_PATH,
-        base => base,
-    };
+    let bases = server.base_paths.iter().map(|base| if base.is_empty() { API_PATH } else { base });
+    let bases: Vec<&str> = bases.collect();
     let allowed = "a prefix that neither equals nor begins another one or a path of the daemon";
     let prefixes = server.agent_prefixes.iter().map(|prefix| ("server.agent_prefixes", &**prefix));
-    for (key, prefix) in [("server.base_path", base)].into_iter().chain(prefixes) {
+    let base_paths = bases.iter().map(|base| ("server.base_path", *base));
+    for (key, prefix) in base_paths.chain(prefixes) {
         for own in OWN_PATHS.iter().filter(|own| is_overlap(own, prefix)) {
             let problem = format!("{prefix} overlaps with {own}, a path of the daemon itself");
             reader.report_conflict(&[key], &problem, Some(allowed));
@@ -94,16 +93,21 @@ fn report_prefixes(reader: &mut SettingsReader<'_>, server: &ServerSettings) {
             reader.report_conflict(&[key], &problem, Some(allowed));
         }
     }
-    for (at, prefix) in server.agent_prefixes.iter().enumerate() {
-        if is_overlap(prefix, base) {
+    for prefix in &server.agent_prefixes {
+        for base in bases.iter().filter(|base| is_overlap(prefix, base)) {
             let keys = ["server.agent_prefixes", "server.base_path"];
             let problem = format!("{prefix} overlaps with {base}, where the documented API begins");
             reader.report_conflict(&keys, &problem, Some(allowed));
         }
-        let others = server.agent_prefixes.iter().skip(at + 1);
-        for other in others.filter(|other| is_overlap(prefix, other)) {
-            let problem = format!("{prefix} and {other} overlap");
-            reader.report_conflict(&["server.agent_prefixes"], &problem, Some(allowed));
+    }
+    let agent_prefixes: Vec<&str> = server.agent_prefixes.iter().map(String::as_str).collect();
+    for (key, list) in [("server.base_path", bases), ("server.agent_prefixes", agent_prefixes)] {
+        for (at, prefix) in list.iter().enumerate() {
+            let others = list.iter().skip(at + 1);
+            for other in others.filter(|other| is_overlap(prefix, other)) {
+                let problem = format!("{prefix} and {other} overlap");
+                reader.report_conflict(&[key], &problem, Some(allowed));
+            }
         }
     }
 }

@@ -95,6 +95,13 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>, listen_use: ListenU
     settings
 }
 
+fn read_base_paths(reader: &mut SettingsReader<'_>) -> Vec<String> {
+    let rule = ListRule { item_rule: BASE_PATH_RULE, min: 0 };
+    let paths = reader.read_key("server.base_path", &rule, vec!["/zstack".to_owned()]);
+    // An empty variable is an empty list, and stands for one empty prefix.
+    if paths.is_empty() { vec![String::new()] } else { paths }
+}
+
 fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
     let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7811);
     ServerSettings {
@@ -103,7 +110,7 @@ fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
             &ListRule { item_rule: LISTEN_RULE, min: 1 },
             vec![loopback],
         ),
-        base_path: reader.read_key("server.base_path", &BASE_PATH_RULE, "/zstack".to_owned()),
+        base_paths: read_base_paths(reader),
         socket: reader.read_key("server.socket", &SOCKET_RULE, PathBuf::new()),
         insecure_http: reader.read_key("server.insecure_http", &BooleanRule, false),
         host_names: reader.read_key(

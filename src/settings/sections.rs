@@ -48,9 +48,9 @@ pub struct Settings {
 pub struct ServerSettings {
     /// TCP addresses to listen on; at least one.
     pub listen: Vec<SocketAddr>,
-    /// Prefix of the documented API, such as `/zstack`. It is empty, or it starts with `/` and does
-    /// not end with it.
-    pub base_path: String,
+    /// Prefixes of the documented API, such as `/zstack`; at least one. Each is empty, or it starts
+    /// with `/` and does not end with it. The commands use the first.
+    pub base_paths: Vec<String>,
     /// The Unix socket. The default is `agent.sock` in the state directory.
     pub socket: PathBuf,
     /// True if plain HTTP may listen outside loopback.

@@ -272,7 +272,7 @@ fn who_can_do_without_the_file_passes_over_one_that_cannot_be_read() {
     let load = |file: &Path| Settings::load_lenient(Some(file), env.clone());
     // Reading a directory fails for root too.
     let (settings, bad) = load(dir.path()).unwrap();
-    assert_eq!(settings.server.base_path, "/other");
+    assert_eq!(settings.server.base_paths, ["/other"]);
     assert!(bad.unwrap().to_string().contains("cannot be read"));
     assert!(load(&dir.path().join("absent")).is_err());
     let file = dir.path().join("agent.toml");
@@ -384,5 +384,28 @@ fn a_file_nested_without_end_is_a_fault() {
         format!("{}x = 1", "a.".repeat(250_000)),
     ] {
         assert!(!faults(&text, &[]).is_empty());
+    }
+}
+
+#[test]
+fn a_base_path_is_one_prefix_or_several() {
+    let loaded = |text: &str, env: &[(&str, &str)]| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent.toml");
+        fs::write(&file, text).unwrap();
+        Settings::load(Some(&file), variables(env)).unwrap().server.base_paths
+    };
+    assert_eq!(loaded("", &[]), ["/zstack"]);
+    for (value, expected) in [
+        ("\"/x\"", &["/x"][..]),
+        ("\"\"", &[""]),
+        ("[\"/zstack\"]", &["/zstack"]),
+        ("[\"/zstack\", \"\"]", &["/zstack", ""]),
+        ("[\"\", \"/zstack\", \"/y\"]", &["", "/zstack", "/y"]),
+    ] {
+        assert_eq!(loaded(&format!("[server]\nbase_path = {value}"), &[]), expected, "{value}");
+    }
+    for (value, expected) in [("/x", &["/x"][..]), ("", &[""]), ("/zstack,", &["/zstack", ""])] {
+        assert_eq!(loaded("", &[("SERVER__BASE_PATH", value)]), expected, "{value}");
     }
 }

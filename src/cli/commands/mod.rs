@@ -69,11 +69,12 @@ pub async fn run_command(
     token: Option<Secret>,
 ) -> Result<bool, CommandError> {
     let (connection, as_json) = command.common();
+    // The settings guarantee at least one base path, and at least one prefix.
+    let base_path = settings.server.base_paths.first().cloned().unwrap_or_default();
     let runner = CommandRunner {
         daemon: daemon_address(connection, settings, token)?,
-        stores_path: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
-        any_store_path: format!("{}/v1/backup-storage", settings.server.base_path),
-        // The settings guarantee at least one prefix.
+        stores_path: format!("{base_path}/v1/backup-storage/image-store"),
+        any_store_path: format!("{base_path}/v1/backup-storage"),
         health_prefix: settings.server.agent_prefixes.first().cloned().unwrap_or_default(),
         as_json,
     };

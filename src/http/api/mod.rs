@@ -34,14 +34,14 @@ use health::{DaemonInfo, ReadinessCheck};
 use job::call::JobCallRules;
 use job::runner::JobRunner;
 
-/// Creates the router with every path of the daemon. `base` is `server.base_path`, and `prefixes`
-/// are `server.agent_prefixes`.
+/// Creates the router with every path of the daemon. `bases` are those of `server.base_path`,
+/// and `prefixes` are `server.agent_prefixes`.
 pub(crate) fn build_router<S: StoreService>(
-    base: &str,
+    bases: &[String],
     prefixes: &[String],
     state: AppState<S>,
 ) -> Router {
-    routes::add_routes(Router::new(), base, prefixes)
+    routes::add_routes(Router::new(), bases, prefixes)
         .fallback(async || ApiError::UnknownPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .with_state(Arc::new(state))

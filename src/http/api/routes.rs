@@ -42,7 +42,7 @@ use RouteMethod::{Delete, Get, Post, Put};
 pub(super) enum PathScope {
     /// There is none.
     Root,
-    /// `server.base_path` precedes the path.
+    /// Each `server.base_path` precedes the path.
     Base,
     /// As `Base`, and also below ZStack's own base path, where its clients poll.
     BaseAndZStack,
@@ -81,14 +81,15 @@ impl<S: StoreService> Route<S> {
     }
 
     /// Returns the paths of the route, for these settings.
-    fn paths(&self, base: &str, prefixes: &[String]) -> Vec<String> {
+    fn paths(&self, bases: &[String], prefixes: &[String]) -> Vec<String> {
         let path = &self.path;
         let below_prefixes = prefixes.iter().map(|prefix| format!("{prefix}{path}"));
         match self.scope {
             PathScope::Root => vec![path.clone()],
-            PathScope::Base => vec![format!("{base}{path}")],
+            PathScope::Base => bases.iter().map(|base| format!("{base}{path}")).collect(),
             PathScope::BaseAndZStack => {
-                let bases = BTreeSet::from([base, ZSTACK_BASE_PATH]);
+                let bases = bases.iter().map(String::as_str).chain([ZSTACK_BASE_PATH]);
+                let bases: BTreeSet<&str> = bases.collect();
                 bases.into_iter().map(|base| format!("{base}{path}")).collect()
             }
             PathScope::Prefix => below_prefixes.collect(),
@@ -159,15 +160,15 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
     routes
 }
 
-/// Adds every route to the router. `base` is `server.base_path`, and `prefixes` are
+/// Adds every route to the router. `bases` are those of `server.base_path`, and `prefixes` are
 /// `server.agent_prefixes`.
 pub(super) fn add_routes<S: StoreService>(
     router: Router<Arc<AppState<S>>>,
-    base: &str,
+    bases: &[String],
     prefixes: &[String],
 ) -> Router<Arc<AppState<S>>> {
     let routes = all_routes::<S>().into_iter().flat_map(|route| {
-        let paths = route.paths(base, prefixes);
+        let paths = route.paths(bases, prefixes);
         paths.into_iter().map(move |path| (path, route.handler.clone()))
     });
     routes.fold(router, |router, (path, handler)| router.route(&path, handler))
@@ -175,9 +176,9 @@ pub(super) fn add_routes<S: StoreService>(
 
 /// Returns the method and the path of every route, for these settings. A route without a method
 /// serves every method.
-pub fn served_paths(base: &str, prefixes: &[String]) -> Vec<(Option<RouteMethod>, String)> {
+pub fn served_paths(bases: &[String], prefixes: &[String]) -> Vec<(Option<RouteMethod>, String)> {
     let routes = all_routes::<Registry>().into_iter().flat_map(|route| {
-        let paths = route.paths(base, prefixes);
+        let paths = route.paths(bases, prefixes);
         paths.into_iter().map(move |path| (route.method, path))
     });
     routes.collect()

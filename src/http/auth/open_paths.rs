@@ -22,14 +22,14 @@ pub(super) enum OpenPath {
     Api,
 }
 
-/// The paths that need no session, under `server.base_path`.
+/// The paths that need no session, under each `server.base_path`.
 pub(in crate::http) struct OpenPaths {
-    base: String,
+    bases: Vec<String>,
 }
 
 impl OpenPaths {
-    pub(in crate::http) fn new(base: &str) -> Self {
-        Self { base: base.to_owned() }
+    pub(in crate::http) fn new(bases: &[String]) -> Self {
+        Self { bases: bases.to_owned() }
     }
 
     /// Returns the kind of the path, or `None` if it needs a session.
@@ -37,7 +37,8 @@ impl OpenPaths {
         if matches!(path, LIVENESS_PATH | READINESS_PATH) {
             return Some(OpenPath::HealthCheck);
         }
-        let own = path.strip_prefix(self.base.as_str()).and_then(|path| path.strip_prefix("/v1/"));
+        let below = |base: &String| path.strip_prefix(base.as_str())?.strip_prefix("/v1/");
+        let own = self.bases.iter().find_map(below);
         let is_open = match own {
             Some(path) => is_open_below_base(path),
             None => is_job_of_zstack(path) || is_legacy_api(path),
@@ -122,7 +123,19 @@ mod tests {
             ("/zstack", "/", None),
             ("/zstack", "", None),
         ] {
-            assert_eq!(OpenPaths::new(base).find(path), expected, "{base} {path}");
+            let open_paths = OpenPaths::new(&[base.to_owned()]);
+            assert_eq!(open_paths.find(path), expected, "{base} {path}");
+        }
+        for bases in [["", "/zstack"], ["/zstack", ""], ["/x", ""], ["", "/x"]] {
+            let open_paths = OpenPaths::new(&bases.map(str::to_owned));
+            for base in bases.into_iter().chain(["/other"]) {
+                let expected = bases.contains(&base).then_some(Api);
+                let path = format!("{base}/v1/accounts/login");
+                assert_eq!(open_paths.find(&path), expected, "{bases:?} {path}");
+                let closed = format!("{base}/v1/backup-storage/image-store");
+                assert_eq!(open_paths.find(&closed), None, "{bases:?} {closed}");
+            }
+            assert_eq!(open_paths.find("/zstack/v1/api-jobs/4cd9"), Some(Api), "{bases:?}");
         }
     }
 }

@@ -102,7 +102,7 @@ pub struct ServerContext<S> {
 #[derive(Debug)]
 pub struct HttpServer {
     bound: BoundSockets,
-    base_path: String,
+    base_paths: Vec<String>,
     agent_prefixes: Vec<String>,
     host_allowlist: HostAllowlist,
     proxies: TrustedProxies,
@@ -129,7 +129,7 @@ impl HttpServer {
         )?;
         Ok(Self {
             bound,
-            base_path: settings.base_path.clone(),
+            base_paths: settings.base_paths.clone(),
             agent_prefixes: settings.agent_prefixes.clone(),
             host_allowlist: HostAllowlist::new(&settings.host_names),
             proxies: TrustedProxies::new(IpAllowlist::new(&settings.trusted_proxies)),
@@ -190,17 +190,17 @@ impl HttpServer {
             stop: stop.clone(),
         };
         let service = ApiService {
-            router: api::build_router(&self.base_path, &self.agent_prefixes, state),
+            router: api::build_router(&self.base_paths, &self.agent_prefixes, state),
             authenticator: Authenticator {
                 host_allowlist: self.host_allowlist,
-                open_paths: OpenPaths::new(&self.base_path),
+                open_paths: OpenPaths::new(&self.base_paths),
                 agent_allowlist,
                 tokens: context.tokens,
                 accounts: context.accounts,
                 session_check: context.session_check,
                 signatures: SignatureVerifier::new(
                     context.access_keys,
-                    &self.base_path,
+                    &self.base_paths,
                     context.clock,
                 ),
                 auth_failures,

@@ -65,7 +65,7 @@ pub(crate) const TIME_ZONE_RULE: TextRule<TimeZone> = TextRule {
 
 /// The prefix of the documented API.
 pub(crate) const BASE_PATH_RULE: TextRule<String> = TextRule {
-    allowed: "empty, or a path such as /zstack",
+    allowed: "\"\" for no prefix, or a path such as /zstack",
     parse: |text| if text.is_empty() { Ok(String::new()) } else { parse_prefix(text) },
     hidden: false,
 };

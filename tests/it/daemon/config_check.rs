@@ -117,12 +117,13 @@ fn a_listener_of_ipv6_serves_ipv6_only() {
 
 #[test]
 fn prefixes_that_overlap_with_other_paths_are_refused() {
-    let settings = |base: &str, prefixes: &str| {
+    let with_bases = |bases: &str, prefixes: &str| {
         format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nbase_path = {base:?}\nagent_prefixes = {prefixes}\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nbase_path = {bases}\nagent_prefixes = {prefixes}\n\
              [state]\ndir = \"DIR/state\"\n"
         )
     };
+    let settings = |base: &str, prefixes: &str| with_bases(&format!("{base:?}"), prefixes);
     for own in [
         "/stores",
         "/events",
@@ -137,7 +138,24 @@ fn prefixes_that_overlap_with_other_paths_are_refused() {
         let prefixes = format!("[{own:?}]");
         expect_refused(&installed(&settings("/zstack", &prefixes)), "server.agent_prefixes", own);
         expect_refused(&installed(&settings(own, "[\"/a\"]")), "server.base_path", own);
+        let second = format!("[\"/zstack\", {own:?}]");
+        expect_refused(&installed(&with_bases(&second, "[\"/a\"]")), "server.base_path", own);
     }
+    for (bases, prefixes, key, problem) in [
+        (r#"["/a", "/a/b"]"#, r#"["/c"]"#, "server.base_path", "overlap"),
+        (r#"["/a/b", "/x", "/a"]"#, r#"["/c"]"#, "server.base_path", "overlap"),
+        (r#"["", "/v1"]"#, r#"["/c"]"#, "server.base_path", "overlap"),
+        (r#"["/a", "/a"]"#, r#"["/c"]"#, "server.base_path", "listed twice"),
+        (r#"["", ""]"#, r#"["/c"]"#, "server.base_path", "listed twice"),
+        (r#"["/zstack", "x"]"#, r#"["/c"]"#, "server.base_path", "/zstack"),
+        (r#"["/zstack", 1]"#, r#"["/c"]"#, "server.base_path", "not a string"),
+        (r#"["", "/zstack/api"]"#, r#"["/c"]"#, "server.base_path", "ZStack's own clients"),
+        (r#"["/zstack", ""]"#, r#"["/v1"]"#, "server.agent_prefixes", "documented API"),
+        (r#"["/x", "/c/d"]"#, r#"["/c"]"#, "server.agent_prefixes", "documented API"),
+    ] {
+        expect_refused(&installed(&with_bases(bases, prefixes)), key, problem);
+    }
+    expect_started(&mut installed(&with_bases(r#"["/zstack", ""]"#, r#"["/imagestore"]"#)));
     for (base, prefixes, key, problem) in [
         ("/zstack", "[\"/zstack\"]", "server.agent_prefixes", "documented API"),
         ("/a/b", "[\"/a\"]", "server.agent_prefixes", "documented API"),

@@ -7,12 +7,13 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::http::access_keys::signed_headers;
 use crate::support::agent::Agent;
 use crate::support::filesystems::MountedFs;
 use crate::support::golden_request::{GoldenRequest, RECORDED_ZONE};
-use crate::support::http_server::HttpResponse;
+use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
 use crate::support::requirements::needs_root;
 use crate::support::secret_files::write_secret;
 use crate::support::sshd::{Builder, Sshd, User};
@@ -231,7 +232,7 @@ fn slow_rows() -> Vec<Row> {
         connected("java-hung-reconnect-sshd-hung-readtimeout-60-s", SlowJob, []),
         connected("java-hung-reconnect-sshd-hung-sdk-as-it-comes", SlowJob, []),
         connected("java-hung-reconnect-sshd-back", Any, []),
-        // A client without the context path calls another path.
+        // A client without the context path calls another path, which only a setting serves.
         row("java-hung-context-path-unset", Answer, 404, [("/error/code", json!("SYS.1003"))]),
         row("java-hung-delete", Any, 200, [("", json!({}))]),
     ]
@@ -256,6 +257,11 @@ struct Scene {
 
 impl Scene {
     fn set(more: &str) -> Self {
+        Self::set_with_server("", more)
+    }
+
+    /// Sets the scene with more settings of the section `server`, and more at the end.
+    fn set_with_server(server: &str, more: &str) -> Self {
         let (disk, sshd, user) =
             (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
         user.set_password("secret");
@@ -269,7 +275,8 @@ impl Scene {
             agent.path("accounts"),
             agent.path("access-keys")
         );
-        agent.configure(&agent.settings().replace("[auth]\n", &files));
+        let settings = agent.settings().replace("[auth]\n", &files);
+        agent.configure(&settings.replace("[server]\n", &format!("[server]\n{server}")));
         for dir in ["java", "go"] {
             std::fs::create_dir(disk.path().join(dir)).unwrap();
         }
@@ -402,6 +409,44 @@ async fn the_recorded_calls_during_a_hang_are_answered_through_jobs() {
     needs_root!();
     let mut scene = Scene::set("[api]\nanswer_within = \"1s\"\n");
     scene.replay(slow_rows()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_without_the_context_path_is_served_beside_the_others() {
+    needs_root!();
+    let server = "base_path = [\"/zstack\", \"\"]\n";
+    let mut scene = Scene::set_with_server(server, "[api]\nanswer_within = \"1s\"\n");
+    let of_class = || [("/schema/inventory", json!(CLASS))];
+    scene
+        .replay(vec![
+            row("java-login", Route::Answer, 200, []),
+            connected("java-add", Route::Any, []),
+            connected("java-hung-context-path-unset", Route::SlowJob, of_class()),
+            connected("java-hung-context-path-unset", Route::Any, of_class()),
+            connected("java-reconnect", Route::Any, of_class()),
+            row("java-query-count", Route::Answer, 200, [("", json!({"total": 1}))]),
+        ])
+        .await;
+    // The client signs and polls the same paths as with its context path.
+    let unset = |file| scene.request(file, Sdk::Java).replacing(" /zstack/v1/", " /v1/");
+    let address = scene.agent.address();
+    let signed = unset("java-access-key").send_once_to(address).await;
+    assert_eq!((signed.status, &signed.body["inventory"]["status"]), (200, &json!("Connected")));
+    let answer = unset("java-unknown-uuid").send_once_to(address).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let location = answer.body["location"].as_str().unwrap();
+    let job = location.strip_prefix(&format!("http://{address}/zstack")).unwrap();
+    for base in ["", "/zstack"] {
+        let line = format!("GET {base}{job}");
+        let poll = HttpRequest { token: None, ..HttpRequest::new(&line, "") };
+        let polled = exchange(TcpStream::connect(address).await.unwrap(), &poll.bytes()).await;
+        assert_eq!((polled.status, polled.error("/code")), (503, &json!("SYS.1003")), "{base}");
+    }
+    let elsewhere = scene.request("java-types", Sdk::Java).replacing("/zstack/v1/", "/other/v1/");
+    assert_eq!(elsewhere.send_once_to(address).await.status, 404);
+    // The commands use the first base path.
+    let listed = scene.agent.cli(&["list"], "");
+    assert!(listed.status.success(), "{listed:?}");
 }
 
 #[test]

@@ -290,7 +290,8 @@ async fn a_change_of_zones_or_state_that_fails_changes_nothing_and_says_why() {
 #[tokio::test]
 async fn the_protocol_of_zstack_cli_fails_at_once_and_in_its_own_form() {
     for base in ["/zstack", "/x", ""] {
-        let server = TestServer::with_settings(|settings| settings.base_path = base.to_owned());
+        let server =
+            TestServer::with_settings(|settings| settings.base_paths = vec![base.to_owned()]);
         for line in [
             "POST /zstack/api",
             "POST /zstack/api/",

@@ -230,15 +230,18 @@ async fn a_call_whose_time_is_over_before_its_job_begins_gets_the_job_and_its_op
 
 #[tokio::test]
 async fn the_location_has_the_host_of_the_request_and_is_below_zstack_whatever_the_base_path() {
-    let server = TestServer::with_api(|server| server.base_path = "/x".to_owned(), |_| {});
-    let line = format!("PUT /x/v1/backup-storage/image-store/{BROKEN}/actions");
-    for host in ["127.0.0.1:7811", "[::1]:7811", "node-1.example"] {
+    let bases = ["/x", ""].map(str::to_owned).to_vec();
+    let server = TestServer::with_api(|server| server.base_paths = bases, |_| {});
+    let call = |base| format!("PUT {base}/v1/backup-storage/image-store/{BROKEN}/actions");
+    let line = call("/x");
+    for (host, base) in [("127.0.0.1:7811", "/x"), ("[::1]:7811", ""), ("node-1.example", "/x")] {
+        let line = call(base);
         let headers = "Prefer: respond-async\r\n";
         let request = HttpRequest { host, headers, ..HttpRequest::new(&line, RECONNECT) };
         let answer = server.ask(request).await;
         let job = job_of(&answer);
         assert_eq!(answer.body["location"], format!("http://{host}/zstack/v1/api-jobs/{job}"));
-        for base in ["/x", "/zstack"] {
+        for base in ["/x", "", "/zstack"] {
             let line = format!("GET {base}/v1/api-jobs/{job}");
             let request = HttpRequest { token: None, ..HttpRequest::new(&line, "") };
             assert_eq!(server.ask(request).await.status, 503);

@@ -64,7 +64,7 @@ impl fmt::Debug for Signature<'_> {
 /// The means to verify signatures: the keys, and the facts that a signature depends on.
 pub(in crate::http) struct SignatureVerifier {
     keys: watch::Receiver<Arc<AccessKeyTable>>,
-    base_path: String,
+    base_paths: Vec<String>,
     clock: Arc<dyn Clock>,
     time_zone: TimeZone,
 }
@@ -73,11 +73,11 @@ impl SignatureVerifier {
     /// Creates a verifier. It reads the time zone of the system.
     pub(in crate::http) fn new(
         keys: watch::Receiver<Arc<AccessKeyTable>>,
-        base_path: &str,
+        base_paths: &[String],
         clock: Arc<dyn Clock>,
     ) -> Self {
         let time_zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
-        Self { keys, base_path: base_path.to_owned(), clock, time_zone }
+        Self { keys, base_paths: base_paths.to_owned(), clock, time_zone }
     }
 
     /// Returns the caller whose key has signed the request.
@@ -101,7 +101,7 @@ impl SignatureVerifier {
             let normal = parts.uri.path();
             let lines = (parts.method.as_str(), date.as_bytes());
             let is_right = [sent, Some(normal)].into_iter().flatten().any(|path| {
-                let path = signed_path(path, &self.base_path);
+                let path = signed_path(path, &self.base_paths);
                 let decoded: Vec<u8> = percent_decode_str(path).collect();
                 is_signed(&secret, signature.base64, lines, path.as_bytes())
                     || is_signed(&secret, signature.base64, lines, &decoded)
@@ -139,8 +139,10 @@ fn single_date(headers: &HeaderMap) -> Result<&HeaderValue, SignatureRefusal> {
 }
 
 /// Returns the path as a client signs it: without the base path, which it has as its context path.
-fn signed_path<'a>(path: &'a str, base_path: &str) -> &'a str {
-    path.strip_prefix(base_path).filter(|rest| rest.starts_with('/')).unwrap_or(path)
+fn signed_path<'a>(path: &'a str, base_paths: &[String]) -> &'a str {
+    let below = |base: &String| path.strip_prefix(base.as_str());
+    let mut below = base_paths.iter().filter(|base| !base.is_empty()).filter_map(below);
+    below.find(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
 /// Returns true if the signature is that of these lines.
@@ -184,7 +186,7 @@ mod tests {
         let keys = watch::channel(Arc::new(table)).1;
         SignatureVerifier {
             keys,
-            base_path: base_path.to_owned(),
+            base_paths: [base_path, "/another"].map(str::to_owned).to_vec(),
             clock: Arc::new(At(now)),
             time_zone: TimeZone::UTC,
         }
@@ -256,6 +258,13 @@ mod tests {
         );
         assert!(verify("/zstack", Some(sent), normal, tilde));
         assert!(!verify("/zstack", None, normal, tilde));
+        // Any of several base paths is left out, and a client without one signs the same path.
+        for (base, first) in
+            [("", "/x"), ("", ""), ("/x", "/x"), ("/another", ""), ("/another", "/x")]
+        {
+            let path = encoded.replace("/zstack", base);
+            assert!(verify(first, None, &path, blank), "{base} {first}");
+        }
         // The whole path is signed outside the base path.
         let whole = "6i1sseCIY0d35y8TVN8RYlk8vpE=";
         assert!(verify("/zstack", None, "/imagestore/stores", whole));
