@@ -24,27 +24,23 @@ enum JobPhase {
     Running {
         promised: bool,
     },
-    Ended(DropKey),
+    Ended(EndOrder),
 }
 
-/// The order in which results are dropped: those that their callers have been given first, and then
-/// the oldest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct DropKey {
+/// The place of an ended job among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EndOrder {
     waits_for_caller: bool,
+    /// The number of jobs that had ended before it.
     number: u64,
 }
 
-/// The first half of a digest. 128 bits identify a request as well, and 10,000 jobs need less
-/// memory.
-type ShortDigest = [u8; 16];
+/// The first 64 bits of a keyed digest. Nobody can compute a second request with the same bits, and
+/// 10,000 jobs need less memory.
+type ShortDigest = u64;
 
 fn shorten(digest: &JobDigest) -> ShortDigest {
-    let mut short = ShortDigest::default();
-    for (to, from) in short.iter_mut().zip(digest) {
-        *to = *from;
-    }
-    short
+    digest.first_chunk().map_or(0, |bytes| ShortDigest::from_be_bytes(*bytes))
 }
 
 #[derive(Debug)]
@@ -52,9 +48,9 @@ struct JobEntry {
     caller: ShortDigest,
     request: ShortDigest,
     phase: JobPhase,
-    bytes: u64,
-    /// The uptime in milliseconds at which the result expires.
-    expires: u64,
+    bytes: u32,
+    /// The uptime in seconds at which the result expires.
+    expires: u32,
     /// True if the ledger may have the row of an earlier job with this id, which the begin removes.
     replaces_row: bool,
 }
@@ -69,13 +65,41 @@ impl JobEntry {
 #[derive(Debug, Default)]
 struct CallerJobs {
     jobs: usize,
+    running: usize,
     bytes: u64,
-    ended: BTreeMap<DropKey, JobId>,
 }
 
-impl CallerJobs {
-    fn running(&self) -> usize {
-        self.jobs - self.ended.len()
+/// An ended job and its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EndedJob {
+    job: JobId,
+    caller: ShortDigest,
+}
+
+/// The jobs that have ended, by their numbers.
+#[derive(Debug, Default)]
+struct EndedJobs {
+    given: BTreeMap<u64, EndedJob>,
+    waiting: BTreeMap<u64, EndedJob>,
+}
+
+impl EndedJobs {
+    fn with_state(&mut self, waits_for_caller: bool) -> &mut BTreeMap<u64, EndedJob> {
+        if waits_for_caller { &mut self.waiting } else { &mut self.given }
+    }
+
+    fn insert(&mut self, order: EndOrder, ended: EndedJob) {
+        self.with_state(order.waits_for_caller).insert(order.number, ended);
+    }
+
+    fn remove(&mut self, order: EndOrder) {
+        self.with_state(order.waits_for_caller).remove(&order.number);
+    }
+
+    /// Returns the jobs in the order in which they are dropped: those whose results their callers
+    /// have been given first, and then the oldest.
+    fn in_drop_order(&self) -> impl Iterator<Item = EndedJob> {
+        self.given.values().chain(self.waiting.values()).copied()
     }
 }
 
@@ -85,7 +109,7 @@ pub struct JobTable {
     limits: JobLimits,
     jobs: HashMap<JobId, JobEntry>,
     callers: HashMap<ShortDigest, CallerJobs>,
-    ended: BTreeMap<DropKey, JobId>,
+    ended: EndedJobs,
     running: usize,
     bytes: u64,
     next_number: u64,
@@ -100,7 +124,7 @@ impl JobTable {
             limits,
             jobs: HashMap::new(),
             callers: HashMap::new(),
-            ended: BTreeMap::new(),
+            ended: EndedJobs::default(),
             running: 0,
             bytes: 0,
             next_number: 0,
@@ -118,9 +142,9 @@ impl JobTable {
                 _ => JobAdmission::Joins,
             };
         }
-        let own = self.callers.get(&caller).map_or(0, CallerJobs::running);
+        let own = self.callers.get(&caller).map_or(0, |jobs| jobs.running);
         let is_full = self.running >= self.limits.running || own >= self.limits.running / 2;
-        if is_full || !self.make_room(&caller) {
+        if is_full || !self.make_room(caller) {
             return JobAdmission::Full;
         }
         self.insert_entry(request.job, caller, digest, JobPhase::Beginning);
@@ -156,37 +180,52 @@ impl JobTable {
         let replaces_row = self.dropped.remove(&job);
         let entry = JobEntry { caller, request, phase, bytes: 0, expires: 0, replaces_row };
         self.jobs.insert(job, entry);
-        self.callers.entry(caller).or_default().jobs += 1;
+        let jobs = self.callers.entry(caller).or_default();
+        jobs.jobs += 1;
+        jobs.running += 1;
         self.running += 1;
     }
 
     /// Drops the oldest results until a job of this caller fits. Returns false if it cannot fit,
     /// and then nothing was dropped.
-    fn make_room(&mut self, caller: &ShortDigest) -> bool {
-        let (max_jobs, max_bytes) = (self.limits.jobs, self.limits.bytes);
-        let own = |table: &Self, is_over: fn(&CallerJobs, &JobLimits) -> bool| {
-            let jobs = table.callers.get(caller).filter(|jobs| is_over(jobs, &table.limits))?;
-            Some(jobs.ended.values().next().copied())
-        };
-        match own(self, |jobs, limits| jobs.jobs >= limits.jobs / 2) {
-            Some(None) => return false,
-            Some(Some(oldest)) => self.drop_job(oldest),
-            None => {}
+    fn make_room(&mut self, caller: ShortDigest) -> bool {
+        let own = self.callers.get(&caller).map_or(0, |jobs| jobs.jobs);
+        if own >= self.limits.jobs / 2 {
+            let is_own = |ended: &EndedJob| ended.caller == caller;
+            let Some(oldest) = self.ended.in_drop_order().find(is_own) else { return false };
+            self.drop_job(oldest.job);
         }
-        if self.jobs.len() >= max_jobs {
-            let Some(oldest) = self.ended.values().next().copied() else { return false };
-            self.drop_job(oldest);
+        if self.jobs.len() >= self.limits.jobs {
+            let Some(oldest) = self.ended.in_drop_order().next() else { return false };
+            self.drop_job(oldest.job);
         }
-        // A job that runs has no bytes, so that these loops end.
-        while let Some(Some(oldest)) = own(self, |jobs, limits| jobs.bytes > limits.bytes / 2) {
-            self.drop_job(oldest);
-        }
-        while self.bytes > max_bytes
-            && let Some(oldest) = self.ended.values().next().copied()
-        {
-            self.drop_job(oldest);
-        }
+        self.enforce_bytes(caller, |_| true);
         true
+    }
+
+    /// Drops the oldest results of those that may go, until neither this caller nor all of them
+    /// have too many bytes.
+    fn enforce_bytes(&mut self, caller: ShortDigest, may_go: impl Fn(&EndedJob) -> bool) {
+        let own = self.callers.get(&caller).map_or(0, |jobs| jobs.bytes);
+        let excess = own.saturating_sub(self.limits.bytes / 2);
+        self.drop_bytes(excess, |ended| ended.caller == caller && may_go(ended));
+        let excess = self.bytes.saturating_sub(self.limits.bytes);
+        self.drop_bytes(excess, may_go);
+    }
+
+    /// Drops the oldest results of those that may go, until they had this many bytes.
+    fn drop_bytes(&mut self, mut excess: u64, may_go: impl Fn(&EndedJob) -> bool) {
+        let mut gone = Vec::new();
+        let mut oldest = self.ended.in_drop_order().filter(may_go);
+        while excess > 0
+            && let Some(EndedJob { job, .. }) = oldest.next()
+        {
+            let bytes = self.jobs.get(&job).map_or(0, |entry| entry.bytes.into());
+            excess = excess.saturating_sub(bytes);
+            gone.push(job);
+        }
+        drop(oldest);
+        gone.into_iter().for_each(|job| self.drop_job(job));
     }
 
     /// Records that a job is durable. Returns true if its operation may begin, and false if the job
@@ -232,55 +271,37 @@ impl JobTable {
     pub fn finish(&mut self, job: JobId, bytes: u64, now: Duration) {
         self.record_end(job, bytes, now.saturating_add(self.limits.keep));
         let Some(caller) = self.jobs.get(&job).map(|entry| entry.caller) else { return };
-        let is_other = |oldest: &JobId| *oldest != job;
-        while let Some(jobs) = self.callers.get(&caller)
-            && jobs.bytes > self.limits.bytes / 2
-            && let Some(oldest) = jobs.ended.values().next().copied().filter(is_other)
-        {
-            self.drop_job(oldest);
-        }
-        while self.bytes > self.limits.bytes
-            && let Some(oldest) = self.ended.values().next().copied().filter(is_other)
-        {
-            self.drop_job(oldest);
-        }
+        self.enforce_bytes(caller, |ended| ended.job != job);
     }
 
     fn record_end(&mut self, job: JobId, bytes: u64, expires: Duration) {
-        let key = DropKey { waits_for_caller: true, number: self.next_number };
+        let order = EndOrder { waits_for_caller: true, number: self.next_number };
         let Some(entry) = self.jobs.get_mut(&job) else { return };
         if matches!(entry.phase, JobPhase::Ended(_)) {
             return;
         }
         self.next_number += 1;
-        entry.phase = JobPhase::Ended(key);
-        entry.bytes = bytes;
-        entry.expires = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
+        entry.phase = JobPhase::Ended(order);
+        entry.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        entry.expires = u32::try_from(expires.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let bytes = u64::from(entry.bytes);
         self.running -= 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.ended.insert(key, job);
+        self.bytes += bytes;
+        self.ended.insert(order, EndedJob { job, caller: entry.caller });
         if let Some(caller) = self.callers.get_mut(&entry.caller) {
-            caller.bytes = caller.bytes.saturating_add(bytes);
-            caller.ended.insert(key, job);
+            caller.running -= 1;
+            caller.bytes += bytes;
         }
     }
 
     /// Records that a caller has been given the result.
     pub fn mark_given(&mut self, job: JobId) {
         let Some(entry) = self.jobs.get_mut(&job) else { return };
-        let JobPhase::Ended(key @ DropKey { waits_for_caller: true, .. }) = entry.phase else {
-            return;
-        };
-        let given = DropKey { waits_for_caller: false, ..key };
+        let JobPhase::Ended(order) = entry.phase else { return };
+        let given = EndOrder { waits_for_caller: false, ..order };
         entry.phase = JobPhase::Ended(given);
-        let move_key = |ended: &mut BTreeMap<DropKey, JobId>| {
-            ended.remove(&key);
-            ended.insert(given, job);
-        };
-        move_key(&mut self.ended);
-        if let Some(caller) = self.callers.get_mut(&entry.caller) {
-            move_key(&mut caller.ended);
-        }
+        self.ended.remove(order);
+        self.ended.insert(given, EndedJob { job, caller: entry.caller });
     }
 
     /// Returns true if the job of this request is in the table.
@@ -315,19 +336,19 @@ impl JobTable {
     fn remove_entry(&mut self, job: JobId) -> Option<JobEntry> {
         let entry = self.jobs.remove(&job)?;
         let JobEntry { caller, phase, bytes, .. } = entry;
-        let key = match phase {
-            JobPhase::Ended(key) => Some(key),
-            _ => {
-                self.running -= 1;
-                None
+        let running = match phase {
+            JobPhase::Ended(order) => {
+                self.ended.remove(order);
+                0
             }
+            _ => 1,
         };
-        self.bytes -= bytes;
-        key.map(|key| self.ended.remove(&key));
+        self.running -= running;
+        self.bytes -= u64::from(bytes);
         if let Some(jobs) = self.callers.get_mut(&caller) {
             jobs.jobs -= 1;
-            jobs.bytes -= bytes;
-            key.map(|key| jobs.ended.remove(&key));
+            jobs.running -= running;
+            jobs.bytes -= u64::from(bytes);
             if jobs.jobs == 0 {
                 self.callers.remove(&caller);
             }
@@ -337,15 +358,14 @@ impl JobTable {
 
     /// Drops the results that have expired.
     pub fn expire(&mut self, now: Duration) {
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let now = now.as_secs();
         // Within each of both groups, the oldest expires first.
         for waits_for_caller in [false, true] {
-            let first = DropKey { waits_for_caller, number: 0 };
-            let last = DropKey { waits_for_caller, number: u64::MAX };
-            while let Some(oldest) = self.ended.range(first..=last).next().map(|(_, job)| *job)
-                && self.jobs.get(&oldest).is_some_and(|entry| entry.expires <= now)
+            while let Some((_, oldest)) = self.ended.with_state(waits_for_caller).first_key_value()
+                && let job = oldest.job
+                && self.jobs.get(&job).is_some_and(|entry| u64::from(entry.expires) <= now)
             {
-                self.drop_job(oldest);
+                self.drop_job(job);
             }
         }
     }

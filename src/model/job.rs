@@ -10,22 +10,22 @@ use crate::common::Timestamp;
 /// The id of a job: 32 hexadecimal digits. Whoever knows it may read the result, so it is not
 /// displayed: neither a log line nor an error contains it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(u128);
+pub struct JobId([u8; 16]);
 
 impl JobId {
     /// Creates the id whose 32 digits are this number.
     pub const fn from_u128(bits: u128) -> Self {
-        Self(bits)
+        Self(bits.to_be_bytes())
     }
 
     /// Creates an id of 128 random bits.
     pub fn new_random(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
+        Self(bytes)
     }
 
     /// Returns the 32 digits, for the client and for the ledger.
     pub fn expose_digits(self) -> String {
-        format!("{:032x}", self.0)
+        format!("{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -43,7 +43,7 @@ impl FromStr for JobId {
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(InvalidUuid);
         }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| InvalidUuid)
+        u128::from_str_radix(text, 16).map(Self::from_u128).map_err(|_| InvalidUuid)
     }
 }
 
