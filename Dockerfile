@@ -13,8 +13,9 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY .cargo .cargo
+COPY layout/functions.ld layout/functions.ld
 # Builds only the dependencies, so that a change of the daemon's own code does not build them again.
 # The manifest names tests, a bench and an example, and cargo requires their files.
 RUN mkdir -p src tests/it tests/deploy benches/agent examples \

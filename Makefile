@@ -13,7 +13,7 @@ DESTDIR ?=
 # The command that builds the program for an installation or a package.
 BUILD ?= $(CARGO) build
 
-.PHONY: install install-files package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills hostile schemathesis fuzz deploy-packages test-deploy nightly help
+.PHONY: function-order install install-files package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills hostile schemathesis fuzz deploy-packages test-deploy nightly help
 
 help:
 	@echo 'make demo     run a daemon with all its peers on loopback; installs nothing'
@@ -99,6 +99,12 @@ release:
 	cp target/deb/*.deb target/rpm/*/*.rpm $(RELEASED)/
 	cp $(PROGRAM) $(RELEASED)/imagestore-agent-$(VERSION)-$$(uname -m)
 	cd $(RELEASED) && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
+# Writes the order of the functions anew (docs/decisions/0007-function-order.md). As root, it also needs the
+# packages valgrind, gcc, binutils and openssh-server.
+function-order:
+	$(CARGO) rustc --profile dist --locked --bin imagestore-agent -- -C strip=none
+	python3 layout/record.py target/dist/imagestore-agent
 
 # Built without link-time optimization, which would take a quarter of the first build.
 demo:
