@@ -90,6 +90,16 @@ pub(crate) async fn checked_login(
     took
 }
 
+/// Size of the log from which SQLite begins again at its start. Before that, each commit makes the
+/// file longer, which the filesystem must record as well.
+const FULL_LOG: u64 = 4_000_000;
+/// Number of reconnects while the log grows.
+const FIRST_ROUNDS: usize = 25;
+
+fn log_size(agent: &Agent, ledger: &str) -> u64 {
+    std::fs::metadata(agent.path(ledger)).unwrap().len()
+}
+
 /// Opens a database of one row with the settings of the ledger.
 fn bare_ledger(agent: &Agent) -> Connection {
     let ledger = Connection::open(agent.path("bare.sqlite")).unwrap();
@@ -117,6 +127,18 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     let ledger = bare_ledger(agent);
     let (mut agent_times, mut checked, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut bound = Vec::new();
+    let (mut first, mut first_peer) = (Vec::new(), Vec::new());
+    while log_size(agent, "state/ledger.sqlite-wal") < FULL_LOG {
+        let took = at_once(agent.address(), store, 1).await;
+        if first.len() < FIRST_ROUNDS {
+            first.push(took);
+            first_peer.push(bare_login(sshd, user).await);
+        }
+    }
+    while log_size(agent, "bare.sqlite-wal") < FULL_LOG {
+        bare_commit(&ledger);
+    }
+    compare("the first reconnects after a start, while the log grows", first, first_peer, "no goal");
     for _ in 0..ROUNDS {
         let begun = bare_commit(&ledger);
         peer.push(bare_login(sshd, user).await);
