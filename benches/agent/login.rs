@@ -138,7 +138,12 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     while log_size(agent, "bare.sqlite-wal") < FULL_LOG {
         bare_commit(&ledger);
     }
-    compare("the first reconnects after a start, while the log grows", first, first_peer, "no goal");
+    compare(
+        "the first reconnects after a start, while the log grows",
+        first,
+        first_peer,
+        "no goal",
+    );
     for _ in 0..ROUNDS {
         let begun = bare_commit(&ledger);
         peer.push(bare_login(sshd, user).await);

@@ -1,5 +1,6 @@
 //! Invalid requests: each gets the status and the error object that say why.
 
+use imagestore_agent::http::{RouteMethod, served_paths};
 use imagestore_agent::model::Tags;
 use imagestore_agent::wire::MAX_BODY_BYTES;
 use serde_json::json;
@@ -52,6 +53,33 @@ async fn a_bad_body_is_400_and_says_where_and_what_is_expected() {
         refused(&server, HttpRequest::new(&line(), body), 400, "SYS.1007", details).await;
     }
     assert!(server.stores.tags().is_empty());
+}
+
+/// The library that decodes paths has a text of its own for such a request.
+#[tokio::test]
+async fn a_path_that_is_not_utf8_gets_an_error_in_json_on_every_route() {
+    let server = TestServer::start();
+    let paths = served_paths(&["/zstack".to_owned()], &["/imagestore".to_owned()]);
+    let is_legacy = |path: &str| path.starts_with("/zstack/api");
+    for (method, path) in paths.into_iter().filter(|(_, path)| path.contains('{')) {
+        let method = method.map_or("GET", RouteMethod::as_str);
+        let segments = path.split('/').map(|segment| match segment.starts_with('{') {
+            true => "%ff",
+            false => segment,
+        });
+        let line = format!("{method} {}", segments.collect::<Vec<_>>().join("/"));
+        for token in [Some(ADMIN), None] {
+            let answer = server.ask(HttpRequest { token, ..HttpRequest::new(&line, "{}") }).await;
+            let is_json = match is_legacy(&path) {
+                true => answer.body["state"] == json!("Done"),
+                false => answer.body.is_object(),
+            };
+            assert!(is_json, "{line}: {answer:?}");
+            if !is_legacy(&path) && answer.status >= 400 {
+                assert!(answer.error("/code").is_string(), "{line}: {answer:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -394,6 +394,7 @@ async fn an_unknown_job_has_expired_and_guesses_are_limited_for_their_source() {
     for guess in 0..20 {
         let job = match guess {
             0 => "nonsense".to_owned(),
+            1 => "%ff".to_owned(),
             guess => format!("{guess:032x}"),
         };
         let polled = poll(&server, &job).await;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -19,10 +20,11 @@ use crate::wire::EmptyResponse;
 pub(in crate::http::api) async fn get_job<S: Send + Sync + 'static>(
     State(state): State<Arc<AppState<S>>>,
     source: RequestSource,
-    path: Option<Path<String>>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let registry = state.jobs.registry();
-    let job = path.and_then(|Path(text)| text.parse().ok());
+    // A segment that cannot be decoded names no job either.
+    let job = path.ok().and_then(|Path(text)| text.parse().ok());
     let access = match job {
         Some(job) => registry.read(job).await,
         None => JobAccess::Unknown,
