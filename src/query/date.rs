@@ -2,14 +2,19 @@
 
 use std::cmp::Ordering;
 
-use jiff::civil::DateTime;
-use jiff::fmt::temporal::PiecesOffset;
-use jiff::tz::{Offset, TimeZone};
+use jiff::civil::{DateTime, Time};
+use jiff::fmt::temporal::{DateTimeParser, Pieces, PiecesOffset};
+use jiff::tz::{Disambiguation, Offset, OffsetConflict, TimeZone};
 
 use crate::common::Timestamp;
 
 /// The form of the inventories: `Dec 22, 2016 5:10:06 PM`.
 const INVENTORY_FORMAT: &str = "%b %d, %Y %I:%M:%S %p";
+/// Parses a date with a zone in brackets. An offset that the zone does not have, and a local time
+/// that the zone has twice or never, are no date.
+const ZONED_PARSER: DateTimeParser = DateTimeParser::new()
+    .offset_conflict(OffsetConflict::Reject)
+    .disambiguation(Disambiguation::Reject);
 
 /// A date of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +34,22 @@ enum DateMeaning {
 }
 
 impl DateOperand {
-    /// Parses a date in the form of an inventory, in RFC 3339, or as `2016-12-22 17:10:06`. A date
-    /// without a zone is in `zone`. Java writes the first form with a comma after the year or a
-    /// narrow blank before `PM`, which depends on its version.
+    /// Parses a date in the form of an inventory, in RFC 3339, with a zone in brackets (RFC 9557),
+    /// or as `2016-12-22 17:10:06`. A date without a zone is in `zone`. Java writes the first form
+    /// with a comma after the year or a narrow blank before `PM`, which depends on its version.
     pub(super) fn parse(text: &str, zone: &TimeZone) -> Option<Self> {
         let text = text.trim();
-        let (date, meaning) = match parse_moment(text) {
-            Some((date, milliseconds)) => (date, DateMeaning::Moment(milliseconds)),
-            None => {
-                let date = text.parse().ok().or_else(|| parse_inventory_date(text))?;
+        let (date, meaning) = match Pieces::parse(text) {
+            _ if text.contains('[') => parse_zoned(text)?,
+            Ok(pieces) => match pieces.offset() {
+                Some(offset) => parse_moment(&pieces, offset)?,
+                None => {
+                    let date = pieces.date().to_datetime(pieces.time().unwrap_or(Time::midnight()));
+                    (date, DateMeaning::Shown(date, zone.clone()))
+                }
+            },
+            Err(_) => {
+                let date = parse_inventory_date(text)?;
                 (date, DateMeaning::Shown(date, zone.clone()))
             }
         };
@@ -62,22 +74,24 @@ impl DateOperand {
     }
 }
 
-/// Parses a date with an offset from UTC (RFC 3339), and returns it with its milliseconds since
-/// 1970. They may be outside the range of [`jiff::Timestamp`], which ends a day before the year
-/// 9999 does.
-fn parse_moment(text: &str) -> Option<(DateTime, i128)> {
-    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
-    if pieces.time_zone_annotation().is_some() {
-        return None;
-    }
-    let offset = match pieces.offset()? {
+/// Returns a date with an offset from UTC (RFC 3339), and its milliseconds since 1970. They may be
+/// outside the range of [`jiff::Timestamp`], which ends a day before the year 9999 does.
+fn parse_moment(pieces: &Pieces<'_>, offset: PiecesOffset) -> Option<(DateTime, DateMeaning)> {
+    let offset = match offset {
         PiecesOffset::Zulu => Offset::UTC,
         PiecesOffset::Numeric(numeric) => numeric.offset(),
         _ => return None,
     };
     let date = pieces.date().to_datetime(pieces.time()?);
     let in_utc = date.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_millis();
-    Some((date, in_utc - i128::from(offset.seconds()) * 1000))
+    Some((date, DateMeaning::Moment(in_utc - i128::from(offset.seconds()) * 1000)))
+}
+
+/// Parses a date with a zone in brackets.
+fn parse_zoned(text: &str) -> Option<(DateTime, DateMeaning)> {
+    let zoned = ZONED_PARSER.parse_zoned_datetime(text).ok()?;
+    let milliseconds = zoned.timestamp().as_millisecond().into();
+    Some((zoned.datetime(), DateMeaning::Moment(milliseconds)))
 }
 
 fn parse_inventory_date(text: &str) -> Option<DateTime> {
@@ -135,6 +149,38 @@ mod tests {
         }
     }
 
+    /// Java's `ZonedDateTime` writes such dates.
+    #[test]
+    fn a_zone_in_brackets_counts_and_agrees_with_the_offset_or_is_refused() {
+        let kathmandu = TimeZone::get("Asia/Kathmandu").unwrap();
+        for (text, expected) in [
+            ("2016-12-23T01:10:06+08:00[Asia/Shanghai]", Some(AT)),
+            ("2016-12-23T01:10:06[Asia/Shanghai]", Some(AT)),
+            ("2016-12-23 01:10:06[Asia/Shanghai]", Some(AT)),
+            ("2016-12-22T17:10:06Z[Asia/Shanghai]", Some(AT)),
+            ("2016-12-22T17:10:06+00:00[UTC]", Some(AT)),
+            ("2016-12-22T17:10:06+08:00[Asia/Shanghai]", Some(Timestamp(AT.0 - 8 * 3_600_000))),
+            ("2016-12-22T17:10:06+07:00[Asia/Shanghai]", None),
+            ("2016-12-22T17:10:06[Asia/Nowhere]", None),
+            ("2016-12-22T17:10:06+08:00[u-ca=iso8601]", None),
+            ("2016-12-22T17:10:06[", None),
+            ("2016-12-22T17:10:06[]", None),
+            // This time occurs twice, and the next one never.
+            ("2026-11-01T01:30:00[America/New_York]", None),
+            ("2026-03-08T02:30:00[America/New_York]", None),
+            ("2026-11-01T01:30:00-05:00[America/New_York]", Some(Timestamp(1_793_514_600_000))),
+        ] {
+            for zone in [&TimeZone::UTC, &kathmandu] {
+                let date = DateOperand::parse(text, zone);
+                let compared = date
+                    .as_ref()
+                    .map(|date| (date.is_whole_second, expected.map(|at| date.compare_from(at))));
+                let is_equal = expected.map(|_| (true, Some(Ordering::Equal)));
+                assert_eq!(compared, is_equal, "{text}");
+            }
+        }
+    }
+
     #[test]
     fn the_last_date_is_after_every_record() {
         for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-18:00", "9999-12-31 23:59:59"] {
@@ -156,6 +202,8 @@ mod tests {
             "Dec 22 2016 5:10:06 PM",
             "22 Dec 2016",
             "2016-12-22T17:10:06 08:00",
+            "2016-12-22+08:00",
+            "2016-12-22Z",
             "2016-13-01",
         ] {
             assert_eq!(DateOperand::parse(text, &TimeZone::UTC), None, "{text}");
