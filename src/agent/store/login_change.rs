@@ -8,7 +8,7 @@
 
 use crate::agent::login::secret_scope::check_secret_scope;
 use crate::common::Timestamp;
-use crate::model::{SshAddress, SshCredentials, Store, StoreUpdate};
+use crate::model::{ImageDir, SshAddress, SshCredentials, Store, StoreUpdate};
 use crate::settings::HostKeyPolicy;
 
 /// An update that is permitted.
@@ -54,7 +54,8 @@ pub(crate) fn decide_update(
     update: &StoreUpdate,
     at: Timestamp,
 ) -> Result<LoginChange, UpdateRefusal> {
-    if update.given_url.as_ref().is_some_and(|url| url != before.image_dir.as_str()) {
+    let is_of_store = |url: &String| ImageDir::parse(url).is_ok_and(|dir| dir == before.image_dir);
+    if !update.given_url.as_ref().is_none_or(is_of_store) {
         return Err(UpdateRefusal::UrlIsFixed);
     }
     let address = SshAddress {
@@ -155,9 +156,12 @@ mod tests {
             };
             decide_update(PinOnFirstUse, &before, &update, Timestamp(9))
         };
-        let after = with_url("/srv/images").unwrap().after;
-        assert_eq!((after.name.as_str(), &after.image_dir), ("new", &before.image_dir));
-        for url in ["/srv/images/", "/other", ""] {
+        // An add takes these texts as the same directory.
+        for url in ["/srv/images", "/srv/images/", "//srv//images"] {
+            let after = with_url(url).unwrap().after;
+            assert_eq!((after.name.as_str(), &after.image_dir), ("new", &before.image_dir));
+        }
+        for url in ["/srv/images/.", "/srv/Images", "srv/images", "/srv", "/other", ""] {
             assert_eq!(with_url(url).unwrap_err(), UpdateRefusal::UrlIsFixed, "{url}");
         }
     }

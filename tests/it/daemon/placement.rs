@@ -76,7 +76,8 @@ async fn a_disabled_store_is_still_probed_reconnected_and_reported() {
     assert_eq!(updates(&agent, &uuid).await, ["name", "state", "state"]);
     assert!(node.try_next().is_none(), "a change of the definition sends no notice");
 
-    let same = json!({"updateBackupStorage": {"name": "a", "url": disk.path()}});
+    let url = format!("{}/", disk.path().display());
+    let same = json!({"updateBackupStorage": {"name": "a", "url": url}});
     let path = format!("/{uuid}/actions");
     assert_eq!(agent.ask(Method::PUT, &path, Some(same)).await.status, 200);
     let moved = json!({"updateBackupStorage": {"name": "b", "url": "/elsewhere"}});
