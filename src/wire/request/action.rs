@@ -13,7 +13,7 @@ const UPDATE_IMAGE_STORE: &str = "updateImageStoreBackupStorage";
 /// The key of the action that accepts a host key.
 const ACCEPT_HOST_KEY: &str = "acceptHostKey";
 /// The key of a reconnect in ZStack's API document.
-const PARAMS: &str = "params";
+pub(super) const PARAMS: &str = "params";
 /// The key of the action that changes the texts of any backup storage. The name is ZStack's.
 const UPDATE_STORAGE: &str = "updateBackupStorage";
 /// The key of the action that enables or disables any backup storage. The name is ZStack's.

@@ -85,9 +85,10 @@ pub enum InvalidBody {
 /// was changed.
 pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore, InvalidBody> {
     let mut document = parse_document(body)?;
-    let mut params = match document.take_object("params")? {
+    check_no_action(&document)?;
+    let mut params = match document.take_object(action::PARAMS)? {
         Some(params) => params,
-        None => return Err(document.invalid_field("params", "a JSON object").into()),
+        None => return Err(document.invalid_field(action::PARAMS, "a JSON object").into()),
     };
     let tags = take_tags(&mut document, &mut params)?;
     check_type(&mut params)?;
@@ -135,7 +136,8 @@ fn take_without_effect(params: &mut JsonFields) -> Result<Vec<&'static str>, Inv
 /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
 pub fn parse_attachment(body: &[u8]) -> Result<(), InvalidBody> {
     let mut document = parse_document(body)?;
-    let mut params = document.take_object("params")?.unwrap_or_else(JsonFields::empty);
+    check_no_action(&document)?;
+    let mut params = document.take_object(action::PARAMS)?.unwrap_or_else(JsonFields::empty);
     take_tags(&mut document, &mut params)?;
     Ok(())
 }
@@ -150,16 +152,31 @@ fn select_action(
 ) -> Result<&'static str, InvalidBody> {
     let is_here = |key: &&str| expected.contains(key) || unsupported.contains(key);
     let here = expected.iter().chain(unsupported).copied();
-    let elsewhere = ActionPath::all_actions()
-        .chain(UnsupportedCall::ALL.iter().map(|call| call.as_str()))
-        .chain(login::ACTIONS)
-        .filter(|key| !is_here(key));
+    let elsewhere = all_actions().filter(|key| !is_here(key));
     let named: Vec<_> = here.chain(elsewhere).filter(|key| document.contains_key(key)).collect();
     match named.as_slice() {
         [key] if is_here(key) => Ok(key),
         [] | [_] => Err(InvalidBody::NoAction(expected.to_vec())),
         _ => Err(InvalidBody::SeveralActions(named)),
     }
+}
+
+/// Checks that the document of a request with `params` names no action beside or instead of it. The
+/// action would have no effect.
+fn check_no_action(document: &JsonFields) -> Result<(), InvalidBody> {
+    let mut named = all_actions().filter(|key| document.contains_key(key));
+    match named.next() {
+        Some(key) if key != action::PARAMS || named.next().is_some() => {
+            select_action(document, &[action::PARAMS], &[]).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the keys of all actions, of any path.
+fn all_actions() -> impl Iterator<Item = &'static str> {
+    let unsupported = UnsupportedCall::ALL.iter().map(|call| call.as_str());
+    ActionPath::all_actions().chain(unsupported).chain(login::ACTIONS)
 }
 
 /// Parses the document of a request. An empty body and `null` count as an object without fields:

@@ -343,8 +343,14 @@ fn two_actions_are_several_whatever_path_they_belong_to() {
             let error = StoreAction::parse_action(path, body.to_string().as_bytes()).unwrap_err();
             assert!(matches!(error, InvalidBody::SeveralActions(_)), "{body}: {error}");
         }
+        let body = body.to_string();
+        if *first == "params" {
+            let add = parse_add_store(body.as_bytes(), &roots()).map(drop);
+            for error in [add.unwrap_err(), parse_attachment(body.as_bytes()).unwrap_err()] {
+                assert!(matches!(error, InvalidBody::SeveralActions(_)), "{body}: {error}");
+            }
+        }
         if login::ACTIONS.contains(first) {
-            let body = body.to_string();
             let login = parse_account_login(body.as_bytes()).map(drop);
             let version = parse_version_request(body.as_bytes());
             for error in [login.unwrap_err(), version.unwrap_err()] {
@@ -393,7 +399,14 @@ fn an_attachment_has_an_empty_body_in_every_form_that_clients_send() {
     ] {
         assert_eq!(parse_attachment(body.as_bytes()), Ok(()), "{body}");
     }
-    for body in ["[]", "7", "{", r#"{"params":"hunter2"}"#, r#"{"systemTags":"hunter2"}"#] {
+    for body in [
+        "[]",
+        "7",
+        "{",
+        r#"{"params":"hunter2"}"#,
+        r#"{"systemTags":"hunter2"}"#,
+        r#"{"changeBackupStorageState":{"stateEvent":"hunter2"}}"#,
+    ] {
         let error = parse_attachment(body.as_bytes()).unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }

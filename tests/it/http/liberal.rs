@@ -155,5 +155,24 @@ async fn two_actions_in_one_body_are_400_with_both_names() {
         );
         assert_eq!(answer.error("/details"), &json!(details), "{body}");
     }
+    let zone = format!("POST /zstack/v1/zones/{}/backup-storage/{GOOD}", "a".repeat(32));
+    let add = format!("POST {STORES}");
+    let two = json!({
+        "params": {"hostname": "127.0.0.1", "username": "root", "password": "secret",
+            "url": "/srv/images/a", "name": "a"},
+        "updateBackupStorage": {"name": "hunter2"},
+    });
+    let other = json!({"updateBackupStorage": {"name": "hunter2"}});
+    for (line, body, expected) in [
+        (&add, &two, "the body has several actions: params and updateBackupStorage"),
+        (&zone, &two, "the body has several actions: params and updateBackupStorage"),
+        (&zone, &other, "the body has no action; expected one of params"),
+    ] {
+        let answer = server.ask(HttpRequest::new(line, &body.to_string())).await;
+        assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{body}");
+        let details = answer.error("/details").as_str().unwrap();
+        assert!(details.starts_with(expected), "{line}: {details}");
+    }
     assert!(server.stores.tags().is_empty() && server.stores.updated().is_empty());
+    assert!(server.stores.added().is_empty());
 }
