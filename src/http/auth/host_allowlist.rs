@@ -70,13 +70,28 @@ fn check_hosts(
     let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::InvalidHost)?;
     let target_host = target.authority().unwrap_or(&host);
     // User information is no part of a host (RFC 9110 section 4.2.4).
-    if [target_host, &host].iter().any(|host| host.as_str().contains('@')) {
+    let is_invalid = |host: &&Authority| host.as_str().contains('@') || !is_host_with_port(host);
+    if [target_host, &host].iter().any(is_invalid) {
         return Err(ApiError::InvalidHost);
     }
     if allows(target_host.host()) && allows(host.host()) {
         return Ok(());
     }
     Err(ApiError::HostNotAllowed)
+}
+
+/// Returns true if the authority is a host and at most one port. [`Authority`] accepts any text
+/// after a host.
+fn is_host_with_port(authority: &Authority) -> bool {
+    match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix(':').is_some_and(|port| {
+            // The port may be empty (RFC 3986 section 3.2.3).
+            port.bytes().all(|byte| byte.is_ascii_digit())
+                && (port.is_empty() || port.parse::<u16>().is_ok())
+        }),
+        None => false,
+    }
 }
 
 /// Returns the name as it is compared: in lower case, without the trailing dot of the root.
@@ -119,6 +134,17 @@ mod tests {
             ("127.0.0.1.attacker.example", "not allowed"),
             ("localhost@attacker.example", "invalid"),
             ("a b", "invalid"),
+            ("localhost:", "allowed"),
+            ("localhost:65535", "allowed"),
+            ("localhost:65536", "invalid"),
+            ("localhost:abc", "invalid"),
+            ("localhost:+80", "invalid"),
+            ("localhost:-1", "invalid"),
+            ("localhost:80,evil", "invalid"),
+            ("localhost:80:80", "invalid"),
+            ("[::1]x", "invalid"),
+            ("[::1]:x", "invalid"),
+            ("[::1]80", "invalid"),
             ("", "invalid"),
         ] {
             assert_eq!(check("/healthz", &[host]), expected, "{host:?}");
@@ -136,6 +162,7 @@ mod tests {
             (Some("unix"), true),
             (Some("unix."), false),
             (Some("attacker.example:8080"), false),
+            (Some("unix:x"), false),
         ] {
             let header = host.map(|host| (header::HOST, HeaderValue::from_static(host)));
             let allowlist = HostAllowlist::new(&["node-1.example".to_owned()]);
@@ -155,5 +182,6 @@ mod tests {
         assert_eq!(check("http://attacker.example/", &["localhost"]), "not allowed");
         assert_eq!(check("http://user:word@localhost/", &["localhost"]), "invalid");
         assert_eq!(check("http://localhost/", &["attacker.example"]), "not allowed");
+        assert_eq!(check("http://localhost:70000/", &["localhost"]), "invalid");
     }
 }
