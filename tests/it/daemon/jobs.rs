@@ -141,6 +141,26 @@ async fn a_job_that_a_hanging_state_disk_does_not_record_never_begins() {
     assert_eq!(answer.error("/cause/opaque/reason"), "state_disk_trouble");
     assert!(answer.header("retry-after").is_some());
     assert_eq!(poll(&agent, &job(1)).await.status, 404);
+    // Each operation keeps the code that its failure has without a job.
+    let two = disk.path().join("two");
+    std::fs::create_dir(&two).unwrap();
+    let (add, storage) = (store(&two, &sshd, &user).to_string(), "/zstack/v1/backup-storage");
+    let state = r#"{"changeBackupStorageState":{"stateEvent":"disable"}}"#;
+    let zone = "a".repeat(32);
+    let (ids, calls) = (
+        [job(2), job(3), job(4), job(5)],
+        [
+            (STORES.to_owned(), add.as_str(), "SYS.1002"),
+            (format!("DELETE {storage}/{uuid}"), "", "SYS.1004"),
+            (format!("PUT {storage}/{uuid}/actions"), state, "SYS.1006"),
+            (format!("POST /zstack/v1/zones/{zone}/backup-storage/{uuid}"), "{}", "SYS.1006"),
+        ],
+    );
+    for (id, (line, body, code)) in ids.iter().zip(&calls) {
+        let failed = call(&agent, id, line, body).await;
+        assert_eq!((failed.status, failed.error("/code")), (503, &json!(code)), "{failed:?}");
+        assert!(failed.header("retry-after").is_some());
+    }
     drop(frozen);
     // The uuid is free when the disk has recorded and removed the job.
     let mut repeated = answer;
@@ -151,6 +171,11 @@ async fn a_job_that_a_hanging_state_disk_does_not_record_never_begins() {
     .await;
     assert_eq!(repeated.status, 200, "{repeated:?}");
     assert_eq!(sshd.logged(CONNECTION), logins + 1, "the first call began an attempt");
+    let inventory = agent.inventory(&uuid).await;
+    assert_eq!(
+        (&inventory["state"], &inventory["attachedZoneUuids"]),
+        (&json!("Enabled"), &json!([]))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,7 +34,7 @@ use crate::http::error::ApiError;
 use crate::jobs::{JobAccess, JobAdmission, JobEnding, JobPromise, JobRegistry};
 use crate::ledger::CommitError;
 use crate::management::UrlError;
-use crate::model::{AttemptFailure, Fault, JobHook, JobId, JobRequest, Reason};
+use crate::model::{Fault, JobHook, JobId, JobRequest, Reason};
 use crate::wire::{DateFormat, JobResponse};
 
 /// Maximum wait for a result that is about to be announced. It takes microseconds.
@@ -67,6 +67,7 @@ struct IdentifiedCall {
     id: JobId,
     /// The request, and the web hook that the result is owed to once a response refers to the job.
     hook: Option<(JobRequest, JobHook)>,
+    failure_error: FailureError,
 }
 
 /// A job that runs, for the calls that wait for it.
@@ -123,7 +124,7 @@ impl JobRunner {
         let request = self.registry.identify(id, &caller, &parts);
         let hook = hook.map(|hook| (request, hook));
         // The body may be secret and large, and the digest is all that the job needs of it.
-        let call = IdentifiedCall { call: call.without_body(), id, hook };
+        let call = IdentifiedCall { call: call.without_body(), id, hook, failure_error };
         let (admission, job) = {
             let mut running = lock_unpoisoned(&self.running);
             let admission = self.registry.admit(&request);
@@ -178,8 +179,14 @@ impl JobRunner {
     {
         let job = request.job;
         let end = match self.registry.record_begin(&request).await {
-            Err(error) => JobEnd { outcome: Err(not_recorded(&error)), is_kept: false },
-            Ok(false) => JobEnd { outcome: Err(not_recorded_in_time()), is_kept: false },
+            Err(error) => {
+                let outcome = Err(not_recorded(form.failure_error, &error));
+                JobEnd { outcome, is_kept: false }
+            }
+            Ok(false) => {
+                let outcome = Err(not_recorded_in_time(form.failure_error));
+                JobEnd { outcome, is_kept: false }
+            }
             Ok(true) => {
                 sender.send_replace(JobProgress::Running);
                 crash_point("job.begun");
@@ -189,7 +196,9 @@ impl JobRunner {
                 // A task of its own, so that a job whose operation panics ends as well.
                 let running = async move { operation(given).await };
                 let running = self.registry.tasks().spawn(running.instrument(Span::current()));
-                let outcome = running.await.unwrap_or_else(|error| Err(panicked(&error)));
+                let outcome = running.await;
+                let outcome =
+                    outcome.unwrap_or_else(|error| Err(panicked(form.failure_error, &error)));
                 crash_point("job.ended");
                 let (result, is_recorded) = recorder.final_result(&outcome);
                 let is_repeatable = outcome.as_ref().is_err_and(ApiError::is_direct_answer);
@@ -219,7 +228,8 @@ impl JobRunner {
         call: &IdentifiedCall,
         RunningJob { mut progress, admitted }: RunningJob,
     ) -> Result<Response, ApiError> {
-        let &IdentifiedCall { call: JobCall { deadline, schema, .. }, id, .. } = call;
+        let &IdentifiedCall { call: JobCall { deadline, schema, .. }, id, failure_error, .. } =
+            call;
         let mut ended = end_until(&mut progress, deadline).await;
         if ended.is_none() {
             let begin_deadline = deadline.max(admitted + MIN_BEGIN_TIMEOUT);
@@ -228,7 +238,7 @@ impl JobRunner {
             let _ = timeout_at(begin_deadline, begun).await;
             match self.registry.promise(id) {
                 JobPromise::Kept => return self.refer_to_job(call).await,
-                JobPromise::Abandoned => return Err(not_recorded_in_time()),
+                JobPromise::Abandoned => return Err(not_recorded_in_time(failure_error)),
                 JobPromise::Over => {
                     ended = end_until(&mut progress, Instant::now() + ANNOUNCEMENT_TIMEOUT).await;
                 }
@@ -241,7 +251,7 @@ impl JobRunner {
             }
             Some(Some(JobEnd { outcome: Err(error), is_kept: false })) => Err(error),
             // The daemon stops.
-            Some(None) => Err(stopping()),
+            Some(None) => Err(stopping(failure_error)),
             Some(Some(JobEnd { is_kept: true, .. })) | None => self.refer_to_job(call).await,
         }
     }
@@ -305,13 +315,9 @@ fn accepted_response(call: &JobCall, id: JobId) -> Response {
     response::json_response(StatusCode::ACCEPTED, &body)
 }
 
-fn failed_operation(fault: Fault) -> ApiError {
-    ApiError::ConnectFailed(AttemptFailure::from_fault(fault))
-}
-
-fn not_recorded(error: &CommitError) -> ApiError {
+fn not_recorded(failure_error: FailureError, error: &CommitError) -> ApiError {
     let details = format!("the job was not recorded, and did not begin: {error}");
-    failed_operation(Fault::new(commit_reason(error), details))
+    failure_error(Fault::new(commit_reason(error), details).into())
 }
 
 fn commit_reason(error: &CommitError) -> Reason {
@@ -327,25 +333,26 @@ fn commit_reason(error: &CommitError) -> Reason {
 fn hook_not_recorded(error: &CommitError) -> ApiError {
     let details = format!("the web hook was not recorded, and the job goes on: {error}");
     let remedy = "repeat the same request with its job uuid, or read the store";
-    failed_operation(Fault::new(commit_reason(error), details).with_remedy(remedy))
+    // The operation itself has not failed.
+    ApiError::ConnectFailed(Fault::new(commit_reason(error), details).with_remedy(remedy).into())
 }
 
-fn not_recorded_in_time() -> ApiError {
+fn not_recorded_in_time(failure_error: FailureError) -> ApiError {
     let details = "the state disk does not respond: the job was not recorded, and does not begin";
-    failed_operation(Fault::new(Reason::StateDiskTrouble, details))
+    failure_error(Fault::new(Reason::StateDiskTrouble, details).into())
 }
 
 fn too_many_jobs() -> ApiError {
-    failed_operation(Fault::new(Reason::AgentBusy, "too many jobs are running"))
+    ApiError::ConnectFailed(Fault::new(Reason::AgentBusy, "too many jobs are running").into())
 }
 
-fn panicked(error: &JoinError) -> ApiError {
+fn panicked(failure_error: FailureError, error: &JoinError) -> ApiError {
     error!(%error, "operation of job panicked");
     let details = "the operation ended with an internal error, which the log describes";
     let remedy = "report the log of the daemon to the developers";
-    failed_operation(Fault::new(Reason::AgentBusy, details).with_remedy(remedy))
+    failure_error(Fault::new(Reason::AgentBusy, details).with_remedy(remedy).into())
 }
 
-fn stopping() -> ApiError {
-    failed_operation(Fault::new(Reason::AgentStopping, "the daemon is stopping"))
+fn stopping(failure_error: FailureError) -> ApiError {
+    failure_error(Fault::new(Reason::AgentStopping, "the daemon is stopping").into())
 }
