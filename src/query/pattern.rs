@@ -1,7 +1,5 @@
 //! The patterns of `~=`: SQL's `LIKE`.
 
-use super::text_order::lower_case;
-
 /// A pattern. `%` matches any text, `_` matches one character, and a backslash takes the special
 /// meaning from the character that follows it. Case does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,10 +9,19 @@ pub(super) struct LikePattern(Vec<PatternToken>);
 enum PatternToken {
     /// This character, in lower case.
     Literal(char),
-    /// One character.
+    /// One character. Its lower case may have several.
     One,
     /// Any number of characters.
     Any,
+}
+
+/// A character of a text in lower case.
+#[derive(Clone, Copy, Debug)]
+struct FoldedChar {
+    folded: char,
+    /// The number of characters that the character of the text has in lower case. It is 0 if this
+    /// one is not the first of them.
+    width: usize,
 }
 
 impl LikePattern {
@@ -54,17 +61,19 @@ impl LikePattern {
     pub(super) fn matches(&self, text: &str) -> bool {
         if text.is_ascii() {
             let bytes = text.as_bytes();
-            return self
-                .matches_chars(|at| bytes.get(at).map(|byte| byte.to_ascii_lowercase().into()));
+            return self.matches_chars(|at| {
+                let folded = bytes.get(at)?.to_ascii_lowercase().into();
+                Some(FoldedChar { folded, width: 1 })
+            });
         }
-        let chars: Vec<char> = lower_case(text).collect();
+        let chars: Vec<FoldedChar> = text.chars().flat_map(fold_char).collect();
         self.matches_chars(|at| chars.get(at).copied())
     }
 
     /// Matches the characters that `char_at` returns for 0, 1 and so on. After a mismatch, only the
     /// last `%` takes one more character. An earlier one need not, because the tokens between both
     /// already match at their first place.
-    fn matches_chars(&self, char_at: impl Fn(usize) -> Option<char>) -> bool {
+    fn matches_chars(&self, char_at: impl Fn(usize) -> Option<FoldedChar>) -> bool {
         let (mut token, mut at) = (0, 0);
         let mut last_any = None;
         loop {
@@ -75,8 +84,12 @@ impl LikePattern {
                 }
                 (None, None) => return true,
                 (_, None) => return false,
-                (Some(PatternToken::One), Some(_)) => (token, at) = (token + 1, at + 1),
-                (Some(PatternToken::Literal(expected)), Some(found)) if *expected == found => {
+                (Some(PatternToken::One), Some(found)) if found.width > 0 => {
+                    (token, at) = (token + 1, at + found.width);
+                }
+                (Some(PatternToken::Literal(expected)), Some(found))
+                    if *expected == found.folded =>
+                {
                     (token, at) = (token + 1, at + 1);
                 }
                 _ => {
@@ -87,6 +100,13 @@ impl LikePattern {
             }
         }
     }
+}
+
+/// Returns the characters that a character has in lower case.
+fn fold_char(whole: char) -> impl Iterator<Item = FoldedChar> {
+    let width = whole.to_lowercase().count();
+    let widths = std::iter::once(width).chain(std::iter::repeat(0));
+    whole.to_lowercase().zip(widths).map(|(folded, width)| FoldedChar { folded, width })
 }
 
 #[cfg(test)]
@@ -122,6 +142,16 @@ mod tests {
             ("%ab%ab", "ab", false),
             ("%aab", "aaab", true),
             ("É%", "école", true),
+            // The lower case of this character has two.
+            ("_stanbul", "İstanbul", true),
+            ("__stanbul", "İstanbul", false),
+            ("%_stanbul", "İstanbul", true),
+            ("İST_NBUL", "İstanbul", true),
+            ("i\u{307}%", "İstanbul", true),
+            ("i_stanbul", "İstanbul", false),
+            ("_", "İ", true),
+            ("__", "İ", false),
+            ("%__", "aİ", true),
             ("e%", "école", false),
             ("100\\%", "100%", true),
             ("100\\%", "1000", false),

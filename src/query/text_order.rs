@@ -13,6 +13,6 @@ pub(super) fn compare_text(one: &str, other: &str) -> Ordering {
 }
 
 /// Returns the characters of a text in lower case.
-pub(super) fn lower_case(text: &str) -> impl Iterator<Item = char> {
+fn lower_case(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_lowercase)
 }
