@@ -9,25 +9,23 @@
 //! - It never depends on JSON, SQL or HTTP.
 
 mod condition;
+mod events;
 mod fault;
-mod filesystem;
 mod host_identity;
 mod id;
 mod image_dir;
 mod job;
 mod login_rejections;
-mod notice;
 mod reason;
 mod role;
+mod space;
 mod ssh;
 mod store;
 mod tags;
 
 pub use condition::Condition;
+pub use events::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use fault::{AttemptFailure, Fact, Facts, Fault};
-pub use filesystem::{
-    Capacity, ImplausibleCapacity, InodeCounts, MountLocation, MountedPart, SpaceId, WriteOutcome,
-};
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
@@ -36,9 +34,11 @@ pub use job::{
     StoredJob, StoredJobEnd,
 };
 pub use login_rejections::{LoginDigest, LoginRejections, MAX_TRIAL_LOGINS, TrialRejections};
-pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};
 pub use role::Role;
+pub use space::{
+    Capacity, ImplausibleCapacity, InodeCounts, MountLocation, MountedPart, SpaceId, WriteOutcome,
+};
 pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};
 
 pub use store::{AddStore, Inventory, PlacementChange, State, Status, Store, StoreUpdate};

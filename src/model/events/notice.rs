@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{AttemptFailure, AttemptId, Inventory, Status, StoreUuid, Tags};
 use crate::common::{Timestamp, string_enum};
+use crate::model::{AttemptFailure, AttemptId, Inventory, Status, StoreUuid, Tags};
 
 string_enum! {
     /// The kind of a notice.
