@@ -3,8 +3,8 @@
 use crate::common::Timestamp;
 use crate::lifecycle::{DurableRecord, HistoryEntry};
 use crate::model::{
-    JobHook, JobId, JobRequest, JobResult, LoginDigest, LoginRejections, Notice, Position,
-    ProcessId, SshCredentials, Store, StoreUuid, TrialRejections,
+    DayFigures, JobHook, JobId, JobRequest, JobResult, LoginDigest, LoginRejections, MountLocation,
+    Notice, Position, ProcessId, SshCredentials, Store, StoreUuid, TrialRejections,
 };
 
 /// Operations that commit together. Each method appends one operation. An empty change need not be
@@ -24,7 +24,7 @@ pub(super) enum Operation {
     SaveStore(Box<Store>),
     ReplaceSecrets(StoreUuid, SshCredentials),
     SaveRecord(StoreUuid, Box<DurableRecord>),
-    RemoveStore(StoreUuid),
+    RemoveStore(StoreUuid, Box<HistoryEntry>),
     Enqueue(Box<Notice>),
     Acknowledge(StoreUuid, Position),
     Coalesce {
@@ -32,6 +32,11 @@ pub(super) enum Operation {
         into: Box<Notice>,
     },
     AddHistory(StoreUuid, Box<HistoryEntry>),
+    AddCapacity {
+        store: StoreUuid,
+        figures: Box<DayFigures>,
+        place: Box<MountLocation>,
+    },
     SaveStuckWorker(StoreUuid, ProcessId),
     ClearStuckWorker(StoreUuid),
     SaveRejections(StoreUuid, Option<Box<LoginRejections>>),
@@ -66,7 +71,8 @@ impl LedgerChange {
             Operation::Enqueue(notice) | Operation::Coalesce { into: notice, .. } => notice.store,
             Operation::SaveRecord(store, _)
             | Operation::ReplaceSecrets(store, _)
-            | Operation::RemoveStore(store)
+            | Operation::RemoveStore(store, _)
+            | Operation::AddCapacity { store, .. }
             | Operation::Acknowledge(store, _)
             | Operation::AddHistory(store, _)
             | Operation::SaveStuckWorker(store, _)
@@ -119,9 +125,10 @@ impl LedgerChange {
         self.with_operation(Operation::SaveRecord(store, Box::new(durable)))
     }
 
-    /// Removes a store with its secrets, its history and its undelivered notices.
-    pub fn remove_store(self, store: StoreUuid) -> Self {
-        self.with_operation(Operation::RemoveStore(store))
+    /// Removes a store with its secrets, its history, its figures and its undelivered notices. Only
+    /// `removed` stays, a line of the history. A store that is absent is not an error.
+    pub fn remove_store(self, store: StoreUuid, removed: HistoryEntry) -> Self {
+        self.with_operation(Operation::RemoveStore(store, Box::new(removed)))
     }
 
     /// Adds a notice to the outbox. The commit fails with a conflict if its position is taken.
@@ -142,6 +149,13 @@ impl LedgerChange {
     /// Adds a line to the history of a store.
     pub fn add_history(self, store: StoreUuid, entry: HistoryEntry) -> Self {
         self.with_operation(Operation::AddHistory(store, Box::new(entry)))
+    }
+
+    /// Adds figures to those of their day. If the place does not continue that of the figures
+    /// before, they begin a new series, and the figures of the same day are replaced.
+    pub fn add_capacity(self, store: StoreUuid, figures: DayFigures, place: MountLocation) -> Self {
+        let (figures, place) = (Box::new(figures), Box::new(place));
+        self.with_operation(Operation::AddCapacity { store, figures, place })
     }
 
     /// Records a worker process of the store that could not be killed, so that a restarted daemon

@@ -6,10 +6,10 @@ use tracing::{Instrument as _, debug, debug_span};
 
 use super::{CommitError, LedgerChange, OutboxDepth};
 use crate::common::Timestamp;
-use crate::lifecycle::StoreHistory;
+use crate::lifecycle::{EventPage, EventPosition, EventQuery, StoreHistory};
 use crate::model::{
-    Epoch, Fault, JobId, JobResult, Notice, OwedHook, Position, Reason, SshCredentials, Store,
-    StoreUuid,
+    CapacityDay, Epoch, Fault, JobId, JobResult, Notice, OwedHook, Position, Reason,
+    SshCredentials, Store, StoreUuid, UtcDay,
 };
 
 /// Maximum number of waiting requests. A commit takes much less than a millisecond, so this many
@@ -43,6 +43,9 @@ pub(super) enum LedgerRequest {
     OutboxDepth(StoreUuid, Position, ReplySender<Result<OutboxDepth, ReadError>>),
     StoresWithPending(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
     History(StoreUuid, u32, ReplySender<Result<StoreHistory, ReadError>>),
+    EventsAfter(Box<EventQuery>, ReplySender<Result<EventPage, ReadError>>),
+    EventsSince(Timestamp, ReplySender<Result<EventPosition, ReadError>>),
+    CapacityDays(StoreUuid, UtcDay, ReplySender<Result<Vec<CapacityDay>, ReadError>>),
     JobResult(JobId, ReplySender<Result<Option<JobResult>, ReadError>>),
     OwedHook(JobId, ReplySender<Result<Option<OwedHook>, ReadError>>),
     Close,
@@ -200,6 +203,47 @@ impl Ledger {
     /// This request only reads.
     pub async fn history(&self, store: StoreUuid, limit: u32) -> Result<StoreHistory, ReadError> {
         self.send_request(|reply| LedgerRequest::History(store, limit, reply)).await?
+    }
+
+    /// Returns the events after a position, oldest first: at most the limit of the query, and at
+    /// most as many as a page has. If events are missing there, the page begins with a gap.
+    ///
+    /// # Errors
+    /// Returns [`ReadError`] if the ledger cannot be read.
+    ///
+    /// # Cancel safety
+    /// This request only reads.
+    pub async fn events_after(&self, query: EventQuery) -> Result<EventPage, ReadError> {
+        let query = Box::new(query);
+        self.send_request(|reply| LedgerRequest::EventsAfter(query, reply)).await?
+    }
+
+    /// Returns the position before the first event of this time or later. It is only nearly right
+    /// for a time at which the clock was set back.
+    ///
+    /// # Errors
+    /// Returns [`ReadError`] if the ledger cannot be read.
+    ///
+    /// # Cancel safety
+    /// This request only reads.
+    pub async fn position_before(&self, since: Timestamp) -> Result<EventPosition, ReadError> {
+        self.send_request(|reply| LedgerRequest::EventsSince(since, reply)).await?
+    }
+
+    /// Returns the days of a store with figures, from this day on, oldest first. There are at most
+    /// about 400. A day of another series than the last one describes other space.
+    ///
+    /// # Errors
+    /// Returns [`ReadError`] if the ledger cannot be read.
+    ///
+    /// # Cancel safety
+    /// This request only reads.
+    pub async fn capacity_days(
+        &self,
+        store: StoreUuid,
+        since: UtcDay,
+    ) -> Result<Vec<CapacityDay>, ReadError> {
+        self.send_request(|reply| LedgerRequest::CapacityDays(store, since, reply)).await?
     }
 
     /// Returns the result of a job, or `None` if the job is running or gone.

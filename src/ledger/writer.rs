@@ -13,7 +13,7 @@ use super::database::{LedgerDatabase, LedgerTransaction};
 use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
 use super::tables::RowError;
-use super::tables::{history, hooks, jobs, meta, outbox, rejections, stores};
+use super::tables::{capacity, events, history, hooks, jobs, meta, outbox, rejections, stores};
 use super::{LedgerChange, SecretSealer};
 use crate::common::ErrorChain;
 
@@ -187,13 +187,16 @@ fn apply_operation(
             stores::replace_credentials(connection, *store, credentials, sealer)
         }
         Operation::SaveRecord(store, durable) => stores::save_record(connection, *store, durable),
-        Operation::RemoveStore(store) => stores::delete_store(connection, *store),
+        Operation::RemoveStore(store, removed) => stores::delete_store(connection, *store, removed),
         Operation::Enqueue(notice) => outbox::insert_notice(connection, notice),
         Operation::Acknowledge(store, position) => {
             outbox::delete_acknowledged(connection, *store, *position)
         }
         Operation::Coalesce { through, into } => outbox::coalesce(connection, *through, into),
         Operation::AddHistory(store, entry) => history::add_entry(connection, *store, entry),
+        Operation::AddCapacity { store, figures, place } => {
+            capacity::add_figures(connection, *store, **figures, place)
+        }
         Operation::SaveStuckWorker(store, worker) => {
             stores::set_stuck_worker(connection, *store, Some(*worker))
         }
@@ -249,6 +252,17 @@ fn answer_request(database: &mut LedgerDatabase, sealer: &SecretSealer, request:
             let _ = reply.send(
                 history::newest_entries(database.reader(), store, limit).map_err(to_read_error),
             );
+        }
+        LedgerRequest::EventsAfter(query, reply) => {
+            let _ = reply.send(events::read_page(database.reader(), &query).map_err(to_read_error));
+        }
+        LedgerRequest::EventsSince(since, reply) => {
+            let found = events::position_before(database.reader(), since);
+            let _ = reply.send(found.map_err(to_read_error));
+        }
+        LedgerRequest::CapacityDays(store, since, reply) => {
+            let days = capacity::load_days(database.reader(), store, since);
+            let _ = reply.send(days.map_err(to_read_error));
         }
         LedgerRequest::JobResult(job, reply) => {
             let _ = reply.send(jobs::load_result(database.reader(), job).map_err(to_read_error));

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::{Cause, MeasuredSpace, StepTime, StoreRecord};
 use crate::common::Timestamp;
-use crate::model::{AttemptFailure, AttemptId, Condition, MountLocation, Status, Tags};
+use crate::model::{
+    AttemptFailure, AttemptId, Condition, EventCursor, EventGap, EventKind, MountLocation, Status,
+    StoreUuid, Tags,
+};
 
 /// Minimum time between two samples of changed figures.
 const RECORD_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -17,6 +20,59 @@ pub struct StoreHistory {
     pub lines: Vec<HistoryEntry>,
     /// The number of older lines that were pruned by number or age.
     pub pruned: u64,
+}
+
+/// A selection of events across all stores, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// The position behind which the events are read, or `None` to begin with the oldest one.
+    pub after: Option<EventPosition>,
+    /// The store, or `None` for all stores, also removed ones.
+    pub store: Option<StoreUuid>,
+    /// The kinds, or none for all kinds.
+    pub kinds: Vec<EventKind>,
+    /// The maximum number of events.
+    pub limit: u32,
+}
+
+/// The position of a reader that goes on. It knows the gaps that the reader has been told, so that
+/// no page repeats one. The cursor alone is the position of a reader that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPosition {
+    /// The cursor.
+    pub cursor: EventCursor,
+    /// The id of the newest event that the reader knows to be missing.
+    pub known_missing: u64,
+}
+
+impl From<EventCursor> for EventPosition {
+    fn from(cursor: EventCursor) -> Self {
+        Self { cursor, known_missing: 0 }
+    }
+}
+
+/// A part of the events after a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// The gap before the events, if some are missing.
+    pub gap: Option<EventGap>,
+    /// The events, oldest first. There may be none although later pages have some.
+    pub events: Vec<RecordedEvent>,
+    /// The position of the next page.
+    pub next: EventPosition,
+    /// True if there are no later events now.
+    pub is_last: bool,
+}
+
+/// An event with its store and its position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// The position behind the event.
+    pub cursor: EventCursor,
+    /// The store, which may be removed.
+    pub store: StoreUuid,
+    /// The line of the history.
+    pub entry: HistoryEntry,
 }
 
 /// A line of a store's history, for operators.
@@ -80,6 +136,35 @@ pub enum HistoryEvent {
     /// The directory and its marker are now at another location: on another device, or in another
     /// mount.
     DirectoryMoved(MountLocation),
+    /// The store was added.
+    StoreAdded {
+        /// The name of the store.
+        name: String,
+    },
+    /// The store was removed. The line outlives the store.
+    StoreRemoved {
+        /// The last name of the store.
+        name: String,
+    },
+}
+
+impl HistoryEvent {
+    /// Returns the kind of the event.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::AttemptStarted { .. } => EventKind::AttemptBegan,
+            Self::RequestJoined { .. } => EventKind::Joined,
+            Self::InterruptedByRestart => EventKind::InterruptedByRestart,
+            Self::StatusChanged { .. } => EventKind::StatusChanged,
+            Self::ConditionChanged { .. } => EventKind::Condition,
+            Self::SpaceMeasured(_) => EventKind::Measured,
+            Self::DefinitionUpdated { .. } => EventKind::Updated,
+            Self::HostKeyAccepted { .. } => EventKind::HostKeyAccepted,
+            Self::DirectoryMoved(_) => EventKind::Moved,
+            Self::StoreAdded { .. } => EventKind::Added,
+            Self::StoreRemoved { .. } => EventKind::Removed,
+        }
+    }
 }
 
 /// Returns true if these figures belong in the history. A new filesystem size is recorded at once.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{HistoryEvent, InFlight};
 use crate::common::{Timestamp, string_enum};
 use crate::model::{
-    AttemptFailure, AttemptId, Capacity, Fault, HostIdentity, InodeCounts, Position, Status, Tags,
-    WriteOutcome,
+    AttemptFailure, AttemptId, Capacity, DayFigures, Fault, HostIdentity, InodeCounts, Position,
+    Status, Tags, WriteOutcome,
 };
 
 /// Policy of the checks. See `[monitor]` and `[storage]` in `config/agent.toml`.
@@ -185,15 +185,17 @@ pub enum StepInput {
 }
 
 /// An effect that the caller of the status machine must carry out. The ledger part of
-/// [`StepEffect::PublishTransition`], [`StepEffect::RecordHistory`] and
-/// [`StepEffect::StartAttempt`] is committed in one transaction with the durable part of the
-/// record. All other effects follow only after that commit.
+/// [`StepEffect::PublishTransition`], [`StepEffect::RecordHistory`],
+/// [`StepEffect::RecordCapacity`] and [`StepEffect::StartAttempt`] is committed in one transaction
+/// with the durable part of the record. All other effects follow only after that commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepEffect {
     /// Write the notice and the history line of this status change, and publish it.
     PublishTransition(StatusTransition),
     /// Write a history line.
     RecordHistory(AttemptId, HistoryEvent),
+    /// Add these figures to those of their day.
+    RecordCapacity(DayFigures),
     /// Acquire everything that an attempt needs of the daemon: permits, a process, a thread. This
     /// replaces a login in flight. [`StepInput::AttemptPrepared`] or
     /// [`StepInput::PreparationFailed`] follows.

@@ -101,6 +101,7 @@
 //! | Disconnected | stopping | Disconnected | - |
 
 mod attempt;
+mod capacity_rollup;
 mod checks;
 mod conditions;
 mod history;
@@ -119,7 +120,9 @@ use crate::model::Position;
 
 pub use checks::{CheckState, StoreChecks};
 pub use conditions::ActiveConditions;
-pub use history::{HistoryEntry, HistoryEvent, StoreHistory};
+pub use history::{
+    EventPage, EventPosition, EventQuery, HistoryEntry, HistoryEvent, RecordedEvent, StoreHistory,
+};
 pub use input::{
     AttemptOutcome, Cause, CheckPolicy, LastAttempt, LoginOutcome, MeasuredSpace, PreparingAttempt,
     PreviousStatus, ProbeOutcome, RunningAttempt, SpaceThresholds, StatusTransition, StepEffect,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::capacity_rollup::CapacityRollup;
 use super::checks::StoreChecks;
 use super::retry::RetrySchedule;
 use super::schedule::CheckSchedule;
@@ -34,6 +35,8 @@ pub struct StoreRecord {
     pub(super) last_write: Option<WriteOutcome>,
     /// The time of the newest capacity sample in the history, as uptime.
     pub(super) last_sample: Option<Duration>,
+    /// The figures by day that are not committed yet.
+    pub(super) rollup: CapacityRollup,
     pub(super) retry: RetrySchedule,
     pub(super) schedule: CheckSchedule,
 }
@@ -52,6 +55,7 @@ impl StoreRecord {
             namespace: NamespaceEvidence::default(),
             last_write: None,
             last_sample: None,
+            rollup: CapacityRollup::default(),
             retry: RetrySchedule::default(),
             schedule: CheckSchedule::default(),
         }
@@ -60,6 +64,12 @@ impl StoreRecord {
     /// Clears the evidence that logins have brought, because later logins may reach another host.
     pub fn reset_host_evidence(&mut self) {
         self.namespace = NamespaceEvidence::default();
+    }
+
+    /// Drops the figures by day that are not committed yet, because the next ones describe other
+    /// space.
+    pub fn restart_rollup(&mut self) {
+        self.rollup = CapacityRollup::default();
     }
 
     /// Returns true if an attempt is running or being prepared.

@@ -7,7 +7,9 @@ use super::{
     Cause, CheckPolicy, HistoryEvent, InFlight, LoginOutcome, ProbeOutcome, StepEffect, StepInput,
     StepTime, StoreRecord, conditions, history,
 };
-use crate::model::{AttemptFailure, Check, Condition, Fault, HostIdentity, Reason, Status, Tags};
+use crate::model::{
+    AttemptFailure, Check, Condition, DayFigures, Fault, HostIdentity, Reason, Status, Tags,
+};
 
 /// Returns the new record after an input, and the effects to carry out.
 ///
@@ -39,6 +41,7 @@ pub fn step(
         StepInput::Stopping => context.on_stopping(r),
     }
     context.update_not_probed(r);
+    context.roll_up(r);
     (record, effects)
 }
 
@@ -205,7 +208,14 @@ impl StepContext<'_> {
             r.last_write = Some(*written);
         }
         self.set_namespace(r, r.namespace.after_probe(probe));
-        let (Ok(measured), None) = (&probe.examined, probe.first_fault()) else { return };
+        let (Ok(measured), None) = (&probe.examined, probe.first_fault()) else {
+            // A fault of the daemon says nothing about the figures.
+            if !probe.is_internal() {
+                let finished = r.rollup.on_lost(self.policy, self.now);
+                self.record_days(finished);
+            }
+            return;
+        };
         let held = &r.durable.conditions;
         for (condition, holds) in
             conditions::condition_changes(held, measured, r.last_write, probe.took, self.policy)
@@ -221,6 +231,32 @@ impl StepContext<'_> {
         }
         r.durable.capacity = Some(measured.capacity);
         r.durable.inodes = measured.inodes;
+        let finished = r.rollup.on_measured(measured, self.policy, self.now);
+        self.record_days(finished);
+    }
+
+    /// Records the figures by day if the step is committed anyway, or if they wait too long.
+    fn roll_up(&mut self, r: &mut StoreRecord) {
+        if r.durable.status == Status::Disconnected {
+            let finished = r.rollup.on_lost(self.policy, self.now);
+            self.record_days(finished);
+        }
+        let commits = |effect: &StepEffect| {
+            matches!(
+                effect,
+                StepEffect::PublishTransition(_)
+                    | StepEffect::RecordHistory(..)
+                    | StepEffect::RecordCapacity(_)
+            )
+        };
+        if r.rollup.is_due() || self.effects.iter().any(commits) {
+            let pending = r.rollup.take_pending();
+            self.record_days(pending);
+        }
+    }
+
+    fn record_days(&mut self, days: impl IntoIterator<Item = DayFigures>) {
+        self.effects.extend(days.into_iter().map(StepEffect::RecordCapacity));
     }
 
     /// Records the identity of the host from a good login. A failed login adds nothing.

@@ -67,6 +67,26 @@ hex_id! {
     ZoneUuid
 }
 
+hex_id! {
+    /// One life of the ledger. A ledger that is created or restored has a new one. All copies of a
+    /// ledger have the same first half.
+    LedgerGeneration
+}
+
+impl LedgerGeneration {
+    /// Returns the generation of a restored copy, with the second half of a random one.
+    #[must_use]
+    pub const fn restored(self, random: Self) -> Self {
+        let first_half = u128::MAX << 64;
+        Self((self.0 & first_half) | (random.0 & !first_half))
+    }
+
+    /// Returns true if both are generations of copies of the same ledger.
+    pub const fn is_related(self, other: Self) -> bool {
+        self.0 >> 64 == other.0 >> 64
+    }
+}
+
 impl StoreUuid {
     /// Creates a random (version 4) uuid from 16 random bytes.
     pub fn new_random(bytes: [u8; 16]) -> Self {

@@ -24,10 +24,15 @@ mod store;
 mod tags;
 
 pub use condition::Condition;
-pub use events::{Epoch, Notice, NoticeKind, Position, Seq};
+pub use events::{
+    Epoch, EventCursor, EventGap, EventKind, GapCause, InvalidCursor, Notice, NoticeKind, Position,
+    Seq,
+};
 pub use fault::{AttemptFailure, Fact, Facts, Fault};
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
-pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid};
+pub use id::{
+    AttemptId, InvalidUuid, LedgerGeneration, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid,
+};
 pub use image_dir::{ImageDir, InvalidImageDir};
 pub use job::{
     JOB_DIGEST_BYTES, JobDigest, JobHook, JobId, JobRequest, JobResult, OwedHook, StoredHook,
@@ -37,7 +42,8 @@ pub use login_rejections::{LoginDigest, LoginRejections, MAX_TRIAL_LOGINS, Trial
 pub use reason::{Check, Reason};
 pub use role::Role;
 pub use space::{
-    Capacity, ImplausibleCapacity, InodeCounts, MountLocation, MountedPart, SpaceId, WriteOutcome,
+    Capacity, CapacityDay, DAY_SECONDS, DayFigures, ImplausibleCapacity, ImplausibleUse,
+    InodeCounts, MountLocation, MountedPart, SpaceId, UsedRange, UtcDay, WriteOutcome,
 };
 pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};
 

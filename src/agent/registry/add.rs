@@ -261,6 +261,7 @@ async fn commit_store(
     let mut record = StoreRecord::new(DurableRecord::new_connecting(epoch, now.wall));
     let attempt = record.durable.attempt;
     let cause = Cause::User;
+    let added = HistoryEvent::StoreAdded { name: store.name.clone() };
     let began = HistoryEvent::AttemptStarted { cause, tags: request.tags.clone() };
     record.running = Some(RunningAttempt { id: attempt, cause, tags: request.tags });
     let before = record.durable.clone();
@@ -269,6 +270,7 @@ async fn commit_store(
     let (record, effects) = step(record, ended, &context.policy, now);
     let change = LedgerChange::new()
         .add_store(store.clone(), request.credentials, before.clone())
+        .add_history(store.uuid, HistoryEntry { at: now.wall, attempt, event: added })
         .add_history(store.uuid, HistoryEntry { at: now.wall, attempt, event: began });
     let has_outbox = context.outbox_signal.is_some();
     let change =

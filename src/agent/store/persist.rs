@@ -64,6 +64,10 @@ pub(crate) fn change_for_step(
                     tags: attempt.tags.clone(),
                 },
             },
+            StepEffect::RecordCapacity(figures) => {
+                change = change.add_capacity(store.uuid, *figures, store.mount.clone());
+                continue;
+            }
             StepEffect::PrepareAttempt
             | StepEffect::RejectRequests(_)
             | StepEffect::Probe { .. }

@@ -169,6 +169,7 @@ fn format_history(line: &Value) -> String {
         }
         "host_key_accepted" => format!("host key accepted: {}", format_host_key(line)),
         "moved" => format!("moved to {}", format_disk(line)),
+        kind @ ("added" | "removed") => format!("{kind} {}", str_field(line, "name")),
         "attempt_began" => format!("attempt began, cause: {}", str_field(line, "cause")),
         other => mask_hidden(&other.replace('_', " ")),
     };

@@ -55,6 +55,12 @@ enum StoredEvent {
         algorithm: String,
         fingerprint: String,
     },
+    Added {
+        name: String,
+    },
+    Removed {
+        name: String,
+    },
 }
 
 impl Persist for HistoryEntry {
@@ -93,6 +99,8 @@ impl Persist for HistoryEntry {
                 let (algorithm, fingerprint) = (algorithm.clone(), fingerprint.clone());
                 StoredEvent::HostKeyAccepted { algorithm, fingerprint }
             }
+            HistoryEvent::StoreAdded { name } => StoredEvent::Added { name: name.clone() },
+            HistoryEvent::StoreRemoved { name } => StoredEvent::Removed { name: name.clone() },
         };
         StoredEntry { at: self.at.0, attempt: self.attempt.0, event }
     }
@@ -123,6 +131,8 @@ impl Persist for HistoryEntry {
             StoredEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 HistoryEvent::HostKeyAccepted { algorithm, fingerprint }
             }
+            StoredEvent::Added { name } => HistoryEvent::StoreAdded { name },
+            StoredEvent::Removed { name } => HistoryEvent::StoreRemoved { name },
         };
         Ok(Self { at: Timestamp(form.at), attempt: AttemptId(form.attempt), event })
     }

@@ -50,7 +50,7 @@ struct StoredAddress {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StoredMount {
+pub(in crate::ledger) struct StoredMount {
     mount_point: String,
     fs_type: String,
     device: String,
@@ -95,6 +95,18 @@ struct StoredHostKey {
     algorithm: String,
     blob: String,
     fingerprint: String,
+}
+
+impl Persist for MountLocation {
+    type Form = StoredMount;
+
+    fn to_form(&self) -> StoredMount {
+        StoredMount::from_mount(self)
+    }
+
+    fn from_form(form: StoredMount) -> Result<Self, DecodeError> {
+        Ok(form.into_mount())
+    }
 }
 
 impl Persist for Store {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::backfill;
 use crate::common::crash_point;
 use crate::ledger::tables::RowError;
 use crate::ledger::tables::{contents, meta};
@@ -17,7 +18,7 @@ pub(crate) type Migration = fn(&Connection) -> Result<(), RowError>;
 /// All migrations: index `n` migrates from version `n` to `n + 1`. Released migrations are never
 /// edited.
 pub(crate) const MIGRATIONS: &[Migration] =
-    &[migrate_to_v1, migrate_to_v2, migrate_to_v3, migrate_to_v4];
+    &[migrate_to_v1, migrate_to_v2, migrate_to_v3, migrate_to_v4, migrate_to_v5];
 
 /// The first version that counts its rows.
 const FIRST_COUNTED_VERSION: i32 = 2;
@@ -163,6 +164,51 @@ const V4_CHANGES: &str = "
         turn INTEGER NOT NULL,
         destination TEXT NOT NULL,
         sealed BLOB NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT;
+";
+
+fn migrate_to_v5(connection: &Connection) -> Result<(), RowError> {
+    connection.execute_batch(V5_CHANGES)?;
+    backfill::backfill_v5(connection)
+}
+
+const V5_CHANGES: &str = "
+    -- The use of space of each day. The columns of the inodes are null if they are not counted.
+    CREATE TABLE capacity_days (
+        store TEXT NOT NULL REFERENCES stores ON DELETE CASCADE,
+        day INTEGER NOT NULL,
+        series INTEGER NOT NULL,
+        total INTEGER NOT NULL,
+        used_min INTEGER NOT NULL,
+        used_max INTEGER NOT NULL,
+        used_last INTEGER NOT NULL,
+        covered INTEGER NOT NULL,
+        inodes_total INTEGER,
+        inodes_min INTEGER,
+        inodes_max INTEGER,
+        inodes_last INTEGER,
+        sum BLOB NOT NULL,
+        PRIMARY KEY (store, day)
+    ) STRICT, WITHOUT ROWID;
+
+    -- The current series of the days, and the mount that it describes.
+    CREATE TABLE capacity_series (
+        store TEXT PRIMARY KEY REFERENCES stores ON DELETE CASCADE,
+        series INTEGER NOT NULL,
+        place TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- The last line of the history of each removed store. The id is one of the history. The lines
+    -- of the store up to gone_through went with it.
+    CREATE TABLE removed_stores (
+        id INTEGER PRIMARY KEY,
+        store TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        entry TEXT NOT NULL,
+        gone_through INTEGER NOT NULL,
+        gone_until INTEGER NOT NULL,
         sum BLOB NOT NULL
     ) STRICT;
 ";

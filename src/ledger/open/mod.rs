@@ -1,5 +1,6 @@
 //! Opening the ledger when the daemon starts.
 
+mod backfill;
 pub(super) mod integrity;
 pub(super) mod migrations;
 pub(super) mod state_dir;
@@ -15,6 +16,7 @@ use super::database::LedgerDatabase;
 use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::contents;
+use super::tables::generation;
 use super::tables::hooks;
 use super::tables::jobs;
 use super::tables::meta;
@@ -22,8 +24,10 @@ use super::tables::rejections::load_trial_rejections;
 use super::tables::stores;
 use super::tables::stores::LoadedStore;
 use super::{Ledger, LedgerWriter, MasterKeyError, SecretSealer, StateDir, durable_file, writer};
-use crate::common::{ErrorChain, Timestamp};
-use crate::model::{Epoch, LoginDigest, Position, StoredHook, StoredJob, TrialRejections};
+use crate::common::{ErrorChain, Random as _, SystemRandom, Timestamp};
+use crate::model::{
+    Epoch, LedgerGeneration, LoginDigest, Position, StoredHook, StoredJob, TrialRejections,
+};
 use crate::settings;
 use integrity::{Integrity, check_integrity, sibling_path};
 use migrations::Migration;
@@ -155,7 +159,13 @@ pub(super) fn open_with_migrations(
     let mut connection = open_connection(&path).map_err(sqlite_error)?;
     migrations::run_migrations(&mut connection, migration_list).map_err(&to_open_error)?;
     let mut database = LedgerDatabase::new(connection).map_err(&to_open_error)?;
-    let next_epoch = database.transact(|all| meta::next_epoch(all.connection(), now));
+    let file = generation::file_identity(&path).map_err(unusable)?;
+    let fresh = u128::from_be_bytes(SystemRandom::default().bytes16());
+    let next_epoch = database.transact(|all| {
+        let fresh = LedgerGeneration::from_u128(fresh);
+        generation::adopt_file(all.connection(), &file, fresh, now)?;
+        meta::next_epoch(all.connection(), now)
+    });
     let epoch = next_epoch.map_err(&to_open_error)?;
     let sealed_before = stores::has_secrets(database.reader()).map_err(sqlite_error)?;
     let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;

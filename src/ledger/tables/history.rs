@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
+use super::events::MissingLine;
+use super::meta::PrunedLines;
 use super::{RowError, decode_column, meta, query_map, row_checksum, verify_checksum};
+use crate::common::Timestamp;
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::lifecycle::{HistoryEntry, StoreHistory};
@@ -13,7 +16,7 @@ use crate::model::StoreUuid;
 /// Maximum number of lines per store. At one line a minute this is more than two months.
 const MAX_ROWS: i64 = 100_000;
 /// Maximum age of a line, in milliseconds (90 days).
-const MAX_AGE_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+pub(super) const MAX_AGE_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// Number of lines between two prune runs, so that most commits do not prune.
 const PRUNE_EVERY: i64 = 64;
 /// Maximum number of lines that one run prunes by age. It is twice the number added since the
@@ -42,7 +45,7 @@ pub(crate) fn add_entry(
 /// Prunes old lines among the oldest `PRUNE_BATCH` lines of all stores.
 fn prune_by_age(connection: &Connection, now: i64) -> Result<(), RowError> {
     let sql = "DELETE FROM history WHERE at < ?1 AND id IN
-                   (SELECT id FROM history ORDER BY id LIMIT ?2) RETURNING store";
+                   (SELECT id FROM history ORDER BY id LIMIT ?2) RETURNING store, id, at";
     prune_entries(connection, sql, [now.saturating_sub(MAX_AGE_MS), PRUNE_BATCH])
 }
 
@@ -60,7 +63,7 @@ fn prune_by_number(connection: &Connection) -> Result<(), RowError> {
     meta::set_last_pruned_store(connection, &store)?;
     let sql = "DELETE FROM history WHERE store = ?1 AND id <=
                    (SELECT id FROM history WHERE store = ?1
-                    ORDER BY id DESC LIMIT 1 OFFSET ?2) RETURNING store";
+                    ORDER BY id DESC LIMIT 1 OFFSET ?2) RETURNING store, id, at";
     prune_entries(connection, sql, params![store, MAX_ROWS])
 }
 
@@ -70,9 +73,15 @@ fn prune_entries(
     sql: &str,
     bounds: impl rusqlite::Params,
 ) -> Result<(), RowError> {
-    let mut pruned: BTreeMap<String, u64> = BTreeMap::new();
-    for store in query_map(connection, sql, bounds, |row| Ok(row.get::<_, String>(0)?))? {
-        *pruned.entry(store).or_default() += 1;
+    let mut pruned: BTreeMap<String, PrunedLines> = BTreeMap::new();
+    let lines = query_map(connection, sql, bounds, |row| {
+        let line = (row.get::<_, i64>(1)?.unsigned_abs(), Timestamp(row.get(2)?));
+        Ok((row.get::<_, String>(0)?, line))
+    })?;
+    for (store, line) in lines {
+        let pruned = pruned.entry(store).or_default();
+        pruned.count += 1;
+        pruned.newest = pruned.newest.max(Some(line));
     }
     let mut pruned = pruned.iter();
     Ok(pruned.try_for_each(|(store, lines)| meta::add_pruned_lines(connection, store, *lines))?)
@@ -92,7 +101,24 @@ pub(crate) fn newest_entries(
         verify_checksum("history", &columns, &row.get::<_, Vec<u8>>(2)?)?;
         decode_column("history", &entry)
     })?;
-    Ok(StoreHistory { lines, pruned: meta::pruned_lines(connection, &uuid)? })
+    Ok(StoreHistory { lines, pruned: meta::pruned_lines(connection, &uuid)?.count })
+}
+
+/// Returns the newest line that a store has or had.
+pub(super) fn last_line(
+    connection: &Connection,
+    uuid: &str,
+) -> Result<Option<MissingLine>, RowError> {
+    let sql = "SELECT id, at FROM history WHERE store = ?1 ORDER BY id DESC LIMIT 1";
+    let kept = query_map(connection, sql, [uuid], |row| {
+        Ok((row.get::<_, i64>(0)?.unsigned_abs(), Timestamp(row.get(1)?)))
+    })?;
+    // A damaged record of pruned lines must not prevent the removal of the store.
+    let pruned = match meta::pruned_lines(connection, uuid) {
+        Err(RowError::Sqlite(error)) => return Err(error.into()),
+        pruned => pruned.unwrap_or_default().newest,
+    };
+    Ok(kept.into_iter().next().max(pruned))
 }
 
 fn entry_checksum(uuid: &str, at: i64, entry: &str) -> [u8; 8] {

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{RowError, row_checksum, verify_checksum};
+use super::events::MissingLine;
+use super::{RowError, query_map, row_checksum, verify_checksum};
 use crate::common::Timestamp;
 use crate::ledger::codec::DecodeError;
 use crate::model::Epoch;
@@ -11,6 +12,7 @@ const EPOCH_KEY: &str = "epoch";
 const WRITTEN_BY_KEY: &str = "written_by";
 const WRITE_PROBE_KEY: &str = "touched";
 const LAST_PRUNED_KEY: &str = "history_pruned_last";
+const MISSING_REMOVALS_KEY: &str = "removals_gone";
 
 /// Writes the first epoch into a new ledger. A ledger without an epoch is therefore always damaged.
 pub(crate) fn initialize(connection: &Connection) -> rusqlite::Result<()> {
@@ -69,34 +71,88 @@ pub(super) fn set_last_pruned_store(connection: &Connection, store: &str) -> rus
     put_value(connection, LAST_PRUNED_KEY, store)
 }
 
-/// Returns the number of pruned lines of a store's history.
-pub(super) fn pruned_lines(connection: &Connection, store: &str) -> Result<u64, RowError> {
-    let counted = get_value(connection, &pruned_key(store))?;
-    let number = |text: String| {
-        let message = format!("not a number of lines: {text:?}");
-        text.parse()
-            .map_err(|_| RowError::Undecodable { table: "meta", source: DecodeError(message) })
-    };
-    counted.map_or(Ok(0), number)
+/// The pruned lines of a store's history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PrunedLines {
+    /// The number of lines.
+    pub(super) count: u64,
+    /// The newest of them.
+    pub(super) newest: Option<MissingLine>,
 }
 
-/// Adds to the number of pruned lines of a store's history. A damaged number stays unchanged as
-/// evidence: it must not prevent the record of a status.
+impl PrunedLines {
+    /// Adds later lines.
+    fn add(self, later: Self) -> Self {
+        let count = self.count.saturating_add(later.count);
+        Self { count, newest: self.newest.max(later.newest) }
+    }
+
+    fn to_text(self) -> String {
+        let (id, at) = self.newest.unwrap_or_default();
+        format!("{} {id} {}", self.count, at.0)
+    }
+
+    fn parse(text: &str) -> Result<Self, RowError> {
+        let parsed = || {
+            let mut parts = text.splitn(3, ' ');
+            let count = parts.next()?.parse().ok()?;
+            let (id, at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some(Self { count, newest: Some((id, Timestamp(at))) })
+        };
+        let message = || DecodeError(format!("not a number of lines: {text:?}"));
+        parsed().ok_or_else(|| RowError::Undecodable { table: "meta", source: message() })
+    }
+}
+
+/// Returns the pruned lines of a store's history.
+pub(super) fn pruned_lines(connection: &Connection, store: &str) -> Result<PrunedLines, RowError> {
+    let text = get_value(connection, &pruned_key(store))?;
+    text.map_or(Ok(PrunedLines::default()), |text| PrunedLines::parse(&text))
+}
+
+/// Returns the newest pruned line of all stores.
+pub(super) fn newest_pruned_line(connection: &Connection) -> Result<Option<MissingLine>, RowError> {
+    // The character after the full stop ends the range of the keys.
+    let sql = "SELECT key, value, sum FROM meta
+               WHERE key > 'history_gone.' AND key < 'history_gone/'";
+    let newest = query_map(connection, sql, [], |row| {
+        let (key, value): (String, String) = (row.get(0)?, row.get(1)?);
+        verify_meta_row(&key, &value, &row.get::<_, Vec<u8>>(2)?)?;
+        Ok(PrunedLines::parse(&value)?.newest)
+    })?;
+    Ok(newest.into_iter().flatten().max())
+}
+
+/// Adds to the pruned lines of a store's history. A damaged number stays unchanged as evidence: it
+/// must not prevent the record of a status.
 pub(super) fn add_pruned_lines(
     connection: &Connection,
     store: &str,
-    lines: u64,
+    lines: PrunedLines,
 ) -> rusqlite::Result<()> {
     match pruned_lines(connection, store) {
-        Ok(before) => {
-            put_value(connection, &pruned_key(store), &before.saturating_add(lines).to_string())
-        }
+        Ok(before) => put_value(connection, &pruned_key(store), &before.add(lines).to_text()),
         Err(RowError::Sqlite(error)) => Err(error),
         Err(_) => Ok(()),
     }
 }
 
-/// Removes the number of pruned lines of a store.
+/// Returns the newest pruned removal of a store.
+pub(super) fn missing_removals(connection: &Connection) -> Result<Option<MissingLine>, RowError> {
+    let text = get_value(connection, MISSING_REMOVALS_KEY)?;
+    Ok(text.map(|text| PrunedLines::parse(&text)).transpose()?.and_then(|pruned| pruned.newest))
+}
+
+/// Records the newest pruned removal of a store.
+pub(super) fn set_missing_removals(
+    connection: &Connection,
+    newest: MissingLine,
+) -> rusqlite::Result<()> {
+    let text = PrunedLines { count: 0, newest: Some(newest) }.to_text();
+    put_value(connection, MISSING_REMOVALS_KEY, &text)
+}
+
+/// Removes the record of pruned lines of a store.
 pub(super) fn clear_pruned_lines(connection: &Connection, store: &str) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM meta WHERE key = ?1", [pruned_key(store)])?;
     Ok(())
@@ -117,14 +173,14 @@ fn next_unused_epoch(connection: &Connection) -> Result<i64, RowError> {
     next.ok_or_else(|| lost(format!("not a valid epoch: {stored:?}")))
 }
 
-fn get_value(connection: &Connection, key: &str) -> Result<Option<String>, RowError> {
+pub(super) fn get_value(connection: &Connection, key: &str) -> Result<Option<String>, RowError> {
     let sql = "SELECT value, sum FROM meta WHERE key = ?1";
     let row = connection.query_row(sql, [key], |row| Ok((row.get(0)?, row.get(1)?)));
     let row: Option<(String, Vec<u8>)> = row.optional()?;
     row.map(|(value, sum)| verify_meta_row(key, &value, &sum).map(|()| value)).transpose()
 }
 
-fn put_value(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+pub(super) fn put_value(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
     let sum = row_checksum(&[key.as_bytes(), value.as_bytes()]);
     let sql = "INSERT INTO meta (key, value, sum) VALUES (?1, ?2, ?3)
                ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum";

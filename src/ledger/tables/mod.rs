@@ -2,7 +2,10 @@
 //! of each row. The checksum detects rows that a disk error or a manual edit has changed. The
 //! contents row detects rows that are missing or outdated ([`contents`]).
 
+pub(super) mod capacity;
 pub(super) mod contents;
+pub(super) mod events;
+pub(super) mod generation;
 pub(super) mod history;
 pub(super) mod hooks;
 pub(super) mod jobs;

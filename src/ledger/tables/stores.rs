@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 
 use super::{
-    RowError, decode_column, meta, parse_column, query_map, rejections, row_checksum,
-    verify_checksum,
+    RowError, decode_column, events, history, meta, parse_column, query_map, rejections,
+    row_checksum, verify_checksum,
 };
 use crate::common::ErrorChain;
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::ledger::sealer::SecretSealer;
-use crate::lifecycle::DurableRecord;
+use crate::lifecycle::{DurableRecord, HistoryEntry};
 use crate::model::{
     Fault, LoginRejections, ProcessId, Reason, Secret, SshCredentials, Store, StoreUuid,
 };
@@ -126,12 +126,19 @@ pub(crate) fn save_record(
     Ok(())
 }
 
-/// Removes a store. Foreign keys remove its rows in the other tables.
+/// Removes a store. Foreign keys remove its rows in the other tables. Its removal is kept.
 pub(crate) fn delete_store(
     connection: &Connection,
     store: StoreUuid,
+    removed: &HistoryEntry,
 ) -> Result<(), OperationError> {
     let store = store.to_string();
+    let sql = "SELECT EXISTS (SELECT 1 FROM stores WHERE uuid = ?1)";
+    if !connection.query_row(sql, [&store], |row| row.get::<_, bool>(0))? {
+        return Ok(());
+    }
+    let last = history::last_line(connection, &store)?;
+    events::add_removal(connection, &store, removed, last)?;
     connection.execute("DELETE FROM stores WHERE uuid = ?1", [&store])?;
     meta::clear_pruned_lines(connection, &store)?;
     Ok(())

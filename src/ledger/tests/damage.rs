@@ -28,9 +28,13 @@ pub(super) async fn filled() -> TestStateDir {
             .add_job(super::jobs::job(n))
             .finish_job(super::jobs::job(n).job, super::jobs::result("{}"))
             .add_job(super::jobs::job(n + 10))
-            .owe_hook(&super::jobs::job(n + 10), super::hooks::hook());
+            .owe_hook(&super::jobs::job(n + 10), super::hooks::hook())
+            .add_capacity(uuid(n), super::capacity::figures(19_000, 40), store(n).mount);
         opened.ledger.commit(change).await.unwrap();
     }
+    opened.ledger.commit(added(9)).await.unwrap();
+    let change = LedgerChange::new().remove_store(uuid(9), removed(NOW.0));
+    opened.ledger.commit(change).await.unwrap();
     opened.writer.close_ledger().await;
     place
 }
@@ -128,6 +132,9 @@ async fn rows_that_are_missing_or_too_many_are_found_in_every_table() {
         ("meta", "DELETE FROM meta WHERE key = 'written_by'".to_owned()),
         ("jobs", "DELETE FROM jobs".to_owned()),
         ("hooks", "DELETE FROM hooks".to_owned()),
+        ("capacity_days", "DELETE FROM capacity_days".to_owned()),
+        ("capacity_series", "DELETE FROM capacity_series".to_owned()),
+        ("removed_stores", "DELETE FROM removed_stores".to_owned()),
         ("contents", "DELETE FROM contents".to_owned()),
         (
             "contents",
@@ -159,6 +166,8 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
         "meta",
         "jobs",
         "hooks",
+        "capacity_days",
+        "capacity_series",
         "contents",
     ];
     for table in tables {
@@ -177,7 +186,12 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
                 Notice { transition_count: 9, ..notice(1, 5, 1) },
             )
             .finish_job(super::jobs::job(11).job, super::jobs::result("{}"))
-            .owe_hook(&super::jobs::job(11), super::hooks::hook());
+            .owe_hook(&super::jobs::job(11), super::hooks::hook())
+            .add_capacity(
+                uuid(1),
+                super::capacity::figures(19_000, 50),
+                MountLocation { device: "8:2".to_owned(), ..store(1).mount },
+            );
         opened.ledger.commit(later).await.unwrap();
         opened.writer.close_ledger().await;
         place.open().writer.close_ledger().await;
@@ -213,7 +227,7 @@ async fn an_earlier_copy_of_the_whole_ledger_is_accepted_with_new_positions() {
     let earlier = place.power_loss_copy();
     let opened = place.open_at(Timestamp(NOW.0 + 1)).unwrap();
     let last = opened.epoch;
-    opened.ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(1), removed(NOW.0))).await.unwrap();
     opened.writer.close_ledger().await;
     let restored = earlier.open_at(Timestamp(NOW.0 + 2)).unwrap();
     assert_eq!(restored.stores.len(), 3);
@@ -230,7 +244,7 @@ async fn changes_that_were_rolled_back_or_cascaded_are_counted_as_they_ended() {
     let (kept, bad) = tokio::join!(ledger.commit(added(5)), ledger.commit(twice));
     kept.unwrap();
     bad.unwrap_err();
-    ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    ledger.commit(LedgerChange::new().remove_store(uuid(1), removed(NOW.0))).await.unwrap();
     ledger.commit(LedgerChange::new().clear_stuck_worker(uuid(2))).await.unwrap();
     ledger.check_writable().await.unwrap();
     let cut = place.power_loss_copy();

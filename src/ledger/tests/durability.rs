@@ -120,7 +120,7 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     let ledger = &opened.ledger;
     let change = added(1).enqueue(notice(1, 5, 1)).add_history(uuid(1), entry(1));
     ledger.commit(change).await.unwrap();
-    ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    ledger.commit(LedgerChange::new().remove_store(uuid(1), removed(NOW.0))).await.unwrap();
     assert_eq!(ledger.pending_notices(uuid(1), 9).await.unwrap(), []);
     assert_eq!(ledger.history(uuid(1), 9).await.unwrap().lines, []);
     let fault = ledger.credentials(&store(1)).await.unwrap_err();
@@ -128,7 +128,7 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     ledger.commit(added(1).enqueue(notice(1, 5, 1))).await.unwrap();
     ledger.check_writable().await.unwrap();
     opened.writer.close_ledger().await;
-    let closed = ledger.commit(LedgerChange::new().remove_store(uuid(1))).await;
+    let closed = ledger.commit(LedgerChange::new().remove_store(uuid(1), removed(NOW.0))).await;
     assert!(matches!(closed, Err(CommitError::Closed)));
     assert_eq!(place.open().stores.len(), 1);
 }

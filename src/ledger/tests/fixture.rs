@@ -20,6 +20,8 @@ use super::fixture_contents::*;
 use super::*;
 use crate::ledger::OutboxDepth;
 use crate::ledger::open::migrations::schema_version;
+use crate::lifecycle::EventQuery;
+use crate::model::{EventCursor, EventKind, GapCause, UtcDay};
 
 /// The files of a fixture.
 struct Fixture {
@@ -47,8 +49,13 @@ const V4: Fixture = Fixture {
     master_key: include_bytes!("fixtures/v4/master-key"),
 };
 
+const V5: Fixture = Fixture {
+    ledger: include_bytes!("fixtures/v5/ledger.sqlite"),
+    master_key: include_bytes!("fixtures/v5/master-key"),
+};
+
 /// The fixture in the format of this program.
-const NEWEST: Fixture = V4;
+const NEWEST: Fixture = V5;
 
 type Rows = BTreeMap<String, Vec<Vec<Value>>>;
 
@@ -108,12 +115,16 @@ fn exposed(credentials: &SshCredentials) -> [Option<&str>; 3] {
 #[tokio::test]
 async fn a_ledger_of_an_earlier_version_is_read_exactly() {
     let trials = vec![(TRIAL, trial_rejections())];
-    for (fixture, rejected, trials, jobs, hooks) in [
-        (V1, None, Vec::new(), Vec::new(), Vec::new()),
-        (V2, Some(rejections()), trials.clone(), Vec::new(), Vec::new()),
-        (V3, Some(rejections()), trials.clone(), stored_jobs(), Vec::new()),
-        (V4, Some(rejections()), trials, stored_jobs(), stored_hooks()),
+    let migrated = (vec![entry(NOW.0)], migrated_days(), 0);
+    let newest = (second_history(), capacity_days(), 1);
+    for (fixture, rejected, trials, jobs, hooks, of_v5) in [
+        (V1, None, Vec::new(), Vec::new(), Vec::new(), migrated.clone()),
+        (V2, Some(rejections()), trials.clone(), Vec::new(), Vec::new(), migrated.clone()),
+        (V3, Some(rejections()), trials.clone(), stored_jobs(), Vec::new(), migrated.clone()),
+        (V4, Some(rejections()), trials.clone(), stored_jobs(), stored_hooks(), migrated),
+        (V5, Some(rejections()), trials, stored_jobs(), stored_hooks(), newest),
     ] {
+        let (mut second_lines, days, removals) = of_v5;
         let place = fixture.place();
         let opened = place.open();
         assert_eq!((&opened.jobs, &opened.hooks), (&jobs, &hooks));
@@ -151,7 +162,20 @@ async fn a_ledger_of_an_earlier_version_is_read_exactly() {
         let history = ledger.history(uuid(1), 99).await.unwrap();
         assert_eq!((history.lines, history.pruned), (lines, 1));
         let history = ledger.history(uuid(2), 99).await.unwrap();
-        assert_eq!((history.lines, history.pruned), (vec![entry(NOW.0)], 0));
+        second_lines.reverse();
+        assert_eq!((history.lines, history.pruned), (second_lines, 0));
+        assert_eq!(ledger.capacity_days(uuid(1), UtcDay(0)).await.unwrap(), days);
+        assert_eq!(ledger.capacity_days(uuid(2), UtcDay(0)).await.unwrap(), []);
+        let query =
+            EventQuery { kinds: vec![EventKind::Removed], limit: 999, ..EventQuery::default() };
+        let page = ledger.events_after(query).await.unwrap();
+        let removed_stores: Vec<_> = page.events.iter().map(|event| event.store).collect();
+        assert_eq!(removed_stores, vec![uuid(3); removals]);
+        // The cursor before the pruned line.
+        let after = EventCursor { id: 0, ..page.next.cursor };
+        let query = EventQuery { after: Some(after.into()), ..EventQuery::default() };
+        let gap = ledger.events_after(query).await.unwrap().gap.unwrap();
+        assert_eq!(gap.cause, GapCause::Pruned);
         opened.writer.close_ledger().await;
     }
 }
@@ -159,13 +183,15 @@ async fn a_ledger_of_an_earlier_version_is_read_exactly() {
 #[tokio::test]
 async fn opening_a_ledger_of_the_same_format_changes_nothing_but_the_epoch() {
     let place = NEWEST.place();
+    // The files of the fixture are a restored copy, which begins a new generation.
+    place.open().writer.close_ledger().await;
     let newest = i32::try_from(MIGRATIONS.len()).unwrap();
     assert_eq!(versions(&place), (newest, i32::from_be_bytes(*b"ISAg")));
     let ((mut facts, stored), before) = (facts_and_rows(&place), versions(&place));
     place.open().writer.close_ledger().await;
     assert_eq!(versions(&place), before);
-    let epoch = facts.insert("epoch".to_owned(), text(NOW.0 + 1));
-    assert_eq!(epoch, Some(text(NOW.0)));
+    let epoch = facts.insert("epoch".to_owned(), text(NOW.0 + 2));
+    assert_eq!(epoch, Some(text(NOW.0 + 1)));
     assert_eq!(facts_and_rows(&place), (facts, stored));
     assert_eq!(fs::read(place.path().join("master-key")).unwrap(), NEWEST.master_key);
 }
@@ -179,7 +205,17 @@ async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
     assert_eq!(versions(&place).0, i32::try_from(MIGRATIONS.len()).unwrap());
     facts.insert("epoch".to_owned(), text(NOW.0 + 1));
     facts.insert("written_by".to_owned(), text(env!("CARGO_PKG_VERSION")));
-    let (migrated_facts, mut migrated) = facts_and_rows(&place);
+    // The pruned line was the first one, and the next line has the time of the change.
+    let pruned = format!("history_gone.{}", uuid(1));
+    let count = facts.insert(pruned, text(format!("1 1 {}", NOW.0)));
+    assert_eq!(count, Some(text(1)));
+    let (mut migrated_facts, mut migrated) = facts_and_rows(&place);
+    for fact in ["generation", "generation_file"] {
+        assert!(migrated_facts.remove(fact).is_some());
+    }
+    assert_eq!(migrated.remove("capacity_days").unwrap().len(), 1);
+    assert_eq!(migrated.remove("capacity_series").unwrap().len(), 2);
+    assert_eq!(migrated.remove("removed_stores"), Some(Vec::new()));
     assert_eq!(migrated.remove("rejections"), Some(Vec::new()));
     assert_eq!(migrated.remove("trial_rejections"), Some(Vec::new()));
     assert_eq!(migrated.remove("jobs"), Some(Vec::new()));
@@ -212,6 +248,11 @@ async fn the_same_changes_are_written_as_the_same_rows() {
     // The version changes with each release, and a seal with its random nonce.
     assert_eq!(facts.remove("written_by"), Some(text(env!("CARGO_PKG_VERSION"))));
     assert!(expected_facts.remove("written_by").is_some());
+    for facts in [&mut facts, &mut expected_facts] {
+        for fact in ["generation", "generation_file"] {
+            assert!(facts.remove(fact).is_some());
+        }
+    }
     assert_eq!(facts, expected_facts);
     for rows in [&mut written, &mut expected] {
         for table in ["secrets", "hooks"] {

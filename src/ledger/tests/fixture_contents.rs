@@ -6,7 +6,8 @@ use super::jobs::{job, result};
 use super::*;
 use crate::lifecycle::{ActiveConditions, MeasuredSpace};
 use crate::model::{
-    LoginDigest, LoginRejections, ProcessId, StoredHook, StoredJob, StoredJobEnd, TrialRejections,
+    CapacityDay, DayFigures, LoginDigest, LoginRejections, ProcessId, StoredHook, StoredJob,
+    StoredJobEnd, TrialRejections, UsedRange, UtcDay,
 };
 
 /// Ninety-one days before the fixture is written: a line of history this old is pruned.
@@ -182,6 +183,49 @@ pub(super) fn stored_hooks() -> Vec<StoredHook> {
     vec![stored(1), stored(2)]
 }
 
+/// The history of the second store, oldest first. Formats before 5 have the last line only.
+pub(super) fn second_history() -> Vec<HistoryEntry> {
+    let added = HistoryEvent::StoreAdded { name: "renamed".to_owned() };
+    vec![HistoryEntry { event: added, ..entry(NOW.0) }, entry(NOW.0)]
+}
+
+/// The figures of two days, in two series.
+pub(super) fn figures() -> [(DayFigures, MountLocation); 2] {
+    let used = |total, min, max, last| UsedRange::new(total, min, max, last).unwrap();
+    let yesterday = DayFigures {
+        day: UtcDay::of(NOW).plus(-1),
+        space: used(100, 20, 70, 30),
+        inodes: Some(used(10, 1, 9, 4)),
+        covered_seconds: 86_400,
+    };
+    let today = DayFigures {
+        day: UtcDay::of(NOW),
+        space: used(50, 30, 60, 40),
+        inodes: None,
+        covered_seconds: 12,
+    };
+    let elsewhere = MountLocation { device: "8:2".to_owned(), ..store(1).mount };
+    [(yesterday, store(1).mount), (today, elsewhere)]
+}
+
+pub(super) fn capacity_days() -> Vec<CapacityDay> {
+    let series = 1..;
+    series.zip(figures()).map(|(series, (figures, _))| CapacityDay { series, figures }).collect()
+}
+
+/// The figures that the migration to format 5 finds in [`first_history`], in which a move is before
+/// the first figure.
+pub(super) fn migrated_days() -> Vec<CapacityDay> {
+    let used = |total, used| UsedRange::new(total, used, used, used).unwrap();
+    let figures = DayFigures {
+        day: UtcDay::of(NOW),
+        space: used(100, 60),
+        inodes: Some(used(10, 6)),
+        covered_seconds: 0,
+    };
+    vec![CapacityDay { series: 2, figures }]
+}
+
 /// Makes the changes that produce a fixture.
 pub(super) async fn fill(place: &TestStateDir) {
     let opened = place.open();
@@ -224,8 +268,13 @@ pub(super) async fn fill(place: &TestStateDir) {
         .enqueue(last)
         .save_stuck_worker(two, WORKER)
         .clear_stuck_worker(two)
+        .add_history(two, second_history().remove(0))
         .add_history(two, entry(NOW.0));
     opened.ledger.commit(change).await.unwrap();
+    for (figures, place) in figures() {
+        let change = LedgerChange::new().add_capacity(one, figures, place);
+        opened.ledger.commit(change).await.unwrap();
+    }
     let jobs = LedgerChange::new()
         .add_job(job(1))
         .mark_job_change(job(1).job)
@@ -241,7 +290,7 @@ pub(super) async fn fill(place: &TestStateDir) {
     opened.ledger.commit(jobs).await.unwrap();
     // A third store leaves nothing behind.
     opened.ledger.commit(added(3).enqueue(notice(3, 5, 1))).await.unwrap();
-    opened.ledger.commit(LedgerChange::new().remove_store(uuid(3))).await.unwrap();
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(3), removed(NOW.0))).await.unwrap();
     opened.writer.close_ledger().await;
 }
 

@@ -35,7 +35,7 @@ async fn history_is_bounded_by_number_for_every_store() {
     assert_eq!(kept(&opened, 1).await.len(), 100_000, "also while only another store has news");
     assert_eq!((gone(&opened, 1).await, gone(&opened, 2).await), (200, 0));
     // A store that comes back begins anew.
-    ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    ledger.commit(LedgerChange::new().remove_store(uuid(1), removed(NOW.0))).await.unwrap();
     ledger.commit(added(1)).await.unwrap();
     assert_eq!(gone(&opened, 1).await, 0);
     opened.writer.close_ledger().await;
@@ -83,14 +83,14 @@ async fn the_id_of_a_line_is_never_reused() {
     opened.ledger.commit(lines(2, NOW.0, 3)).await.unwrap();
     let used = line_ids(&place);
     // The removed store has the newest line, and the daemon is restarted before the next one.
-    opened.ledger.commit(LedgerChange::new().remove_store(uuid(2))).await.unwrap();
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(2), removed(NOW.0))).await.unwrap();
     opened.writer.close_ledger().await;
     let opened = place.open();
     opened.ledger.commit(lines(1, NOW.0, 1)).await.unwrap();
     let newest = *line_ids(&place).last().unwrap();
     assert!(newest > *used.last().unwrap(), "{newest} after {used:?}");
     // The last line of all.
-    opened.ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(1), removed(NOW.0))).await.unwrap();
     assert!(line_ids(&place).is_empty());
     opened.ledger.commit(added(1).add_history(uuid(1), entry(NOW.0))).await.unwrap();
     assert!(line_ids(&place)[0] > newest);

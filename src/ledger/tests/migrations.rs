@@ -111,9 +111,9 @@ async fn a_table_can_be_recreated_without_losing_rows_that_refer_to_it() {
     let opened = place.open_with_migrations(&migration_list(anew), NOW).unwrap();
     assert_eq!(opened.stores.len(), 3);
     assert!(opened.ledger.credentials(&store(1)).await.unwrap().password.is_some());
-    let gone = opened
-        .ledger
-        .commit(LedgerChange::new().remove_store(uuid(1)).add_history(uuid(9), entry(1)));
+    let gone = opened.ledger.commit(
+        LedgerChange::new().remove_store(uuid(1), removed(NOW.0)).add_history(uuid(9), entry(1)),
+    );
     assert!(gone.await.is_err(), "references hold again");
     opened.writer.close_ledger().await;
 }

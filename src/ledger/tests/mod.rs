@@ -1,8 +1,10 @@
 //! The ledger against real SQLite files.
 
+mod capacity;
 mod damage;
 mod displaced_log;
 mod durability;
+mod events;
 mod fixture;
 mod fixture_contents;
 mod history;
@@ -182,6 +184,11 @@ fn entry(at: i64) -> HistoryEntry {
         attempt: AttemptId(1),
         event: HistoryEvent::AttemptStarted { cause: Cause::User, tags: Tags::default() },
     }
+}
+
+fn removed(at: i64) -> HistoryEntry {
+    let event = HistoryEvent::StoreRemoved { name: "the last name".to_owned() };
+    HistoryEntry { event, ..entry(at) }
 }
 
 fn credentials() -> SshCredentials {

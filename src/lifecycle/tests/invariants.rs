@@ -157,7 +157,9 @@ proptest! {
                     StepEffect::CompleteAttempt(id, _) => prop_assert_eq!(open.take(), Some(*id)),
                     StepEffect::CancelAttempt(id) => prop_assert_eq!(open, Some(*id)),
                     StepEffect::Probe { .. } | StepEffect::LogIn => prop_assert!(open.is_none()),
-                    StepEffect::PublishTransition(_) | StepEffect::RecordHistory(..) => {}
+                    StepEffect::PublishTransition(_)
+                    | StepEffect::RecordHistory(..)
+                    | StepEffect::RecordCapacity(_) => {}
                 }
             }
             prop_assert_eq!(after.running.as_ref().map(|a| a.id), open);

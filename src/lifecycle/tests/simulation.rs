@@ -240,6 +240,7 @@ impl Run {
                     }
                 }
                 StepEffect::RecordHistory(..)
+                | StepEffect::RecordCapacity(_)
                 | StepEffect::RejectRequests(_)
                 | StepEffect::CancelAttempt(_)
                 | StepEffect::CompleteAttempt(..) => {}

@@ -229,6 +229,54 @@ fn figures_are_kept_when_the_size_changes_and_else_now_and_then() {
     assert_eq!(kept(&effects), 0, "nothing has changed");
 }
 
+/// A commit with figures by day has the sample of the history, another line, the end of a day, or
+/// six hours without any of these.
+#[test]
+fn figures_by_day_make_no_commit_of_their_own_but_at_the_end_of_a_day_and_after_six_hours() {
+    let policy = CheckPolicy { probe_interval: Duration::from_secs(10), ..POLICY };
+    let sized = |available| {
+        let capacity = Capacity::new(100, available).unwrap();
+        let measured = MeasuredSpace { capacity, inodes: None };
+        StepInput::Probed(ProbeOutcome { examined: Ok(measured), ..probe(None, None) })
+    };
+    let (mut own, mut with_lines, mut covered) = (Vec::new(), 0, 0);
+    let mut r = record(Status::Connected);
+    // The first midnight is after 6400 s, and the use changes in the first hour only.
+    for seconds in (10..26 * 3600).step_by(10) {
+        let available = if seconds < 3600 { seconds / 100 } else { 40 };
+        let (next, effects) = step(r, sized(available), &policy, at(seconds));
+        r = next;
+        let days: Vec<_> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                StepEffect::RecordCapacity(figures) => Some(*figures),
+                _ => None,
+            })
+            .collect();
+        covered += days.iter().map(|day| day.covered_seconds).sum::<u32>();
+        let has_line = effects.iter().any(|e| matches!(e, StepEffect::RecordHistory(..)));
+        match (days.is_empty(), has_line) {
+            (true, has_line) => assert!(!has_line, "a measurement is committed without its day"),
+            (false, true) => with_lines += 1,
+            (false, false) => own.push(seconds / 3600),
+        }
+    }
+    assert!(with_lines >= 5, "{with_lines}");
+    assert_eq!(own, [1, 7, 13, 19, 25], "hours");
+    assert_eq!(covered, 24 * 3600 + 6400 - 1, "since the attempt of the first second");
+    // A figure ends when the store is Disconnected.
+    let failed = StepInput::Probed(probe(Some(Reason::NotMounted), None));
+    let (r, effects) = step(r, failed, &policy, at(26 * 3600));
+    assert_eq!(r.durable.status, Status::Disconnected);
+    let last = effects.iter().find_map(|effect| match effect {
+        StepEffect::RecordCapacity(figures) => Some(figures.covered_seconds),
+        _ => None,
+    });
+    assert_eq!(last, Some(2 * 3600 - 6400));
+    let (_, effects) = step(r, sized(50), &policy, at(26 * 3600 + 10));
+    assert!(!effects.iter().any(|effect| matches!(effect, StepEffect::RecordCapacity(_))));
+}
+
 #[test]
 fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
     let unproven = UnverifiedHost { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };

@@ -172,8 +172,8 @@ fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
     }
 }
 
-/// Figures for the history are left out, because they come with any good probe. So is the condition
-/// of overdue checks, which the rows would raise by their time.
+/// Figures for the history and for their day are left out, because they come with any good probe.
+/// So is the condition of overdue checks, which the rows would raise by their time.
 pub(crate) fn words(effects: &[StepEffect]) -> String {
     let words: Vec<&str> = effects
         .iter()
@@ -184,12 +184,13 @@ pub(crate) fn words(effects: &[StepEffect]) -> String {
                     _,
                     HistoryEvent::SpaceMeasured(_)
                         | HistoryEvent::ConditionChanged { condition: Condition::NotProbed, .. }
-                )
+                ) | StepEffect::RecordCapacity(_)
             )
         })
         .map(|effect| match effect {
             StepEffect::PublishTransition(_) => "publish",
             StepEffect::RecordHistory(..) => "record",
+            StepEffect::RecordCapacity(_) => "record figures",
             StepEffect::PrepareAttempt => "prepare attempt",
             StepEffect::StartAttempt(_) => "start attempt",
             StepEffect::RejectRequests(_) => "reject requests",

@@ -107,6 +107,12 @@ impl MountLocation {
             && *on_root_disk == other.on_root_disk
     }
 
+    /// Returns true if figures of both continue each other: it is the same mount with the same
+    /// quota.
+    pub fn continues(&self, other: &Self) -> bool {
+        self.is_same_mount(other) && self.quota_folder == other.quota_folder
+    }
+
     /// Returns the space that the figures of the directory describe.
     pub fn space(&self) -> SpaceId<'_> {
         SpaceId { device: &self.device, quota_folder: self.quota_folder.as_deref() }
@@ -163,6 +169,8 @@ mod tests {
         {
             assert_eq!(mount.is_same_mount(now), expected, "{now:?}");
             assert_eq!(now.is_same_mount(&mount), expected, "{now:?}");
+            let same_space = expected && now.quota_folder.is_none();
+            assert_eq!(mount.continues(now), same_space, "{now:?}");
         }
         assert_ne!(mount.space(), limited.space());
         assert_eq!(mount.space(), folder.space());

@@ -1,7 +1,9 @@
-//! The space of an image directory.
+//! The space of an image directory: its filesystem, and its use by day.
 
+mod capacity_day;
 mod filesystem;
 
+pub use capacity_day::{CapacityDay, DAY_SECONDS, DayFigures, ImplausibleUse, UsedRange, UtcDay};
 pub use filesystem::{
     Capacity, ImplausibleCapacity, InodeCounts, MountLocation, MountedPart, SpaceId, WriteOutcome,
 };

@@ -53,6 +53,12 @@ enum EventBody<'a> {
         fields: &'a [String],
     },
     HostKeyAccepted(HostKeyBody<'a>),
+    Added {
+        name: &'a str,
+    },
+    Removed {
+        name: &'a str,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -100,6 +106,8 @@ impl<'a> From<&'a HistoryEvent> for EventBody<'a> {
             HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 Self::HostKeyAccepted(HostKeyBody { kind: algorithm, fingerprint })
             }
+            HistoryEvent::StoreAdded { name } => Self::Added { name },
+            HistoryEvent::StoreRemoved { name } => Self::Removed { name },
         }
     }
 }
@@ -211,7 +219,16 @@ mod tests {
                 json!({"event": "host_key_accepted", "type": "ssh-ed25519",
                        "fingerprint": "SHA256:x"}),
             ),
+            (
+                HistoryEvent::StoreAdded { name: "images".to_owned() },
+                json!({"event": "added", "name": "images"}),
+            ),
+            (
+                HistoryEvent::StoreRemoved { name: "images".to_owned() },
+                json!({"event": "removed", "name": "images"}),
+            ),
         ] {
+            assert_eq!(expected["event"], json!(event.kind().as_str()));
             assert_eq!(line_fields(event), expected);
         }
     }

@@ -24,10 +24,17 @@ fn response() -> Value {
     let history = |event: &str| {
         json!({"time": "t", "event": event, "oldStatus": "o", "newStatus": "n", "message": "m",
                "condition": "c", "fields": ["f"], "cause": "p", "type": "k", "fingerprint": "f",
-               "mountPoint": "/m", "device": "8:1"})
+               "mountPoint": "/m", "device": "8:1", "name": "n"})
     };
-    let events =
-        ["status_changed", "condition", "updated", "host_key_accepted", "moved", "attempt_began"];
+    let events = [
+        "status_changed",
+        "condition",
+        "updated",
+        "host_key_accepted",
+        "moved",
+        "attempt_began",
+        "added",
+    ];
     json!({
         "inventory": inventory, "inventories": [inventory, inventory], "since": "s",
         "filesystem": {"type": "xfs", "mountPoint": "/srv", "device": "8:1"},

@@ -60,7 +60,7 @@ pub(super) const MIGRATION_POINTS: [(&str, u32, i32); 4] = [
     ("migration.before", 2, 1),
     ("migration.after", 2, NEWEST_FORMAT),
 ];
-const NEWEST_FORMAT: i32 = 4;
+const NEWEST_FORMAT: i32 = 5;
 
 /// Makes an installation with the ledger of format 1 that the library's own tests read, too.
 fn installed_with_format_1(roots: &Path) -> Agent {

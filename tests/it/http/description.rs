@@ -152,6 +152,8 @@ fn history_events() -> Vec<HistoryEvent> {
         HistoryEvent::DefinitionUpdated { fields: vec!["name".to_owned()] },
         HistoryEvent::HostKeyAccepted { algorithm, fingerprint },
         HistoryEvent::DirectoryMoved(mount),
+        HistoryEvent::StoreAdded { name: "images".to_owned() },
+        HistoryEvent::StoreRemoved { name: "images".to_owned() },
     ];
     for event in &events {
         match event {
@@ -163,7 +165,9 @@ fn history_events() -> Vec<HistoryEvent> {
             | HistoryEvent::SpaceMeasured(_)
             | HistoryEvent::DefinitionUpdated { .. }
             | HistoryEvent::HostKeyAccepted { .. }
-            | HistoryEvent::DirectoryMoved(_) => {}
+            | HistoryEvent::DirectoryMoved(_)
+            | HistoryEvent::StoreAdded { .. }
+            | HistoryEvent::StoreRemoved { .. } => {}
         }
     }
     events

@@ -2,6 +2,10 @@
 
 use tokio::sync::Semaphore;
 
+use imagestore_agent::common::Timestamp;
+use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
+use imagestore_agent::model::AttemptId;
+
 use super::*;
 use crate::support::management_node::Answer;
 
@@ -137,7 +141,9 @@ async fn the_delivery_of_a_removed_store_ends() {
     fixture.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));
     node.next().await;
-    fixture.ledger().commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    let event = HistoryEvent::StoreRemoved { name: "images".to_owned() };
+    let removed = HistoryEntry { at: Timestamp(0), attempt: AttemptId(1), event };
+    fixture.ledger().commit(LedgerChange::new().remove_store(uuid(1), removed)).await.unwrap();
     notifier.idle(0).await;
     assert_eq!(notifier.handle.notifier_status().delivered, 0);
     notifier.stop().await;

@@ -14,7 +14,7 @@ use crate::agent::store::{
     persist,
 };
 use crate::ledger::LedgerChange;
-use crate::lifecycle::{Cause, HistoryEvent, StepInput};
+use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, StepInput};
 use crate::model::Tags;
 
 impl StoreTask {
@@ -112,7 +112,12 @@ impl StoreTask {
         let early = |failure| {
             let _ = reply.take().map(|reply| reply.send(Err(failure)));
         };
-        let change = LedgerChange::new().remove_store(self.store.uuid);
+        let removed = HistoryEntry {
+            at: self.context.step_time().wall,
+            attempt: self.record.durable.attempt,
+            event: HistoryEvent::StoreRemoved { name: self.store.name.clone() },
+        };
+        let change = LedgerChange::new().remove_store(self.store.uuid, removed);
         let change = match recorder {
             Some(recorder) => recorder.record_outcome(change, OperationOutcome::Removed),
             None => change,

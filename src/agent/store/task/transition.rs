@@ -43,6 +43,9 @@ impl StoreTask {
             let attempt = record.durable.attempt;
             store = self.pending.apply_to(&self.store);
             change = self.pending.to_change(&self.store, &store, stuck, attempt, now.wall);
+            if !self.store.mount.continues(&store.mount) {
+                record.restart_rollup();
+            }
         }
         for input in &inputs {
             let old = record.durable.clone();
@@ -200,7 +203,7 @@ impl StoreTask {
                 let details = condition_message(condition, &self.snapshot.borrow());
                 log_condition_change(condition, holds, &details);
             }
-            StepEffect::RecordHistory(..) => {}
+            StepEffect::RecordHistory(..) | StepEffect::RecordCapacity(_) => {}
         }
     }
 }
