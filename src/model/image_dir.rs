@@ -61,6 +61,11 @@ impl ImageDir {
         }
     }
 
+    /// Returns true if an add takes the text as this directory.
+    pub fn is_named(&self, text: &str) -> bool {
+        Self::parse(text).is_ok_and(|named| named == *self)
+    }
+
     /// Returns the path as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,7 +8,7 @@
 
 use crate::agent::login::secret_scope::check_secret_scope;
 use crate::common::Timestamp;
-use crate::model::{ImageDir, SshAddress, SshCredentials, Store, StoreUpdate};
+use crate::model::{SshAddress, SshCredentials, Store, StoreUpdate};
 use crate::settings::HostKeyPolicy;
 
 /// An update that is permitted.
@@ -54,8 +54,7 @@ pub(crate) fn decide_update(
     update: &StoreUpdate,
     at: Timestamp,
 ) -> Result<LoginChange, UpdateRefusal> {
-    let is_of_store = |url: &String| ImageDir::parse(url).is_ok_and(|dir| dir == before.image_dir);
-    if !update.given_url.as_ref().is_none_or(is_of_store) {
+    if update.given_url.as_ref().is_some_and(|url| !before.image_dir.is_named(url)) {
         return Err(UpdateRefusal::UrlIsFixed);
     }
     let address = SshAddress {

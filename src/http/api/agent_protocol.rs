@@ -22,7 +22,7 @@ use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::management::{ReplyUrl, TaskReply};
-use crate::model::{AttemptFailure, ImageDir, Reason, Status, StoreUuid, Tags};
+use crate::model::{AttemptFailure, Reason, Status, StoreUuid, Tags};
 use crate::wire::headers::{CALLBACK_URL, TASK_UUID};
 use crate::wire::{AgentCommand, AgentReply};
 
@@ -70,7 +70,7 @@ async fn connect_store<S: StoreService>(
         return Ok(unknown_store_reply(&command));
     };
     if let Some(other_path) =
-        command.storage_path.filter(|path| !is_image_dir(&snapshot.store.image_dir, path))
+        command.storage_path.filter(|path| !snapshot.store.image_dir.is_named(path))
     {
         let why = format!(
             "the image directory of this store is {}, not {other_path}; correct the url of the \
@@ -134,11 +134,6 @@ fn unknown_store_reply(command: &AgentCommand) -> AgentReply {
     let why =
         format!("no store has the uuid {}; add the store to the daemon on this node", command.uuid);
     AgentReply::failure_reply(why)
-}
-
-/// Returns true if `path` names the image directory `dir`.
-fn is_image_dir(dir: &ImageDir, path: &str) -> bool {
-    ImageDir::parse(path).is_ok_and(|named| named == *dir)
 }
 
 /// Returns the failure and its remedy in one text, because the reply has only one field for both.
