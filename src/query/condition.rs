@@ -90,7 +90,9 @@ impl<R> FieldCondition<R> {
     /// elements does.
     pub(super) fn matches(&self, record: &R) -> bool {
         let holds = match &self.field.reader {
-            FieldReader::Text(read) => self.rule.holds(FieldValue::Text(read(record))),
+            FieldReader::Text(read) | FieldReader::Normalized(read, _) => {
+                self.rule.holds(FieldValue::Text(read(record)))
+            }
             FieldReader::Uuid(read) => self.rule.holds(FieldValue::Uuid(read(record))),
             FieldReader::Number(read) => self.rule.holds(FieldValue::Number(read(record))),
             FieldReader::Date(read) => self.rule.holds(FieldValue::Date(read(record))),

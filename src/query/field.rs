@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::InvalidParameter;
 use super::text_order::compare_text;
 use crate::common::Timestamp;
-use crate::model::{Inventory, StoreUuid};
+use crate::model::{Hostname, ImageDir, Inventory, StoreUuid};
 
 /// A field of a record `R`, under its name in the JSON of the record.
 #[derive(Debug)]
@@ -19,12 +19,17 @@ pub struct QueryField<R: 'static> {
 #[derive(Debug)]
 pub(super) enum FieldReader<R: 'static> {
     Text(for<'r> fn(&'r R) -> &'r str),
+    /// A text that an add takes in several forms.
+    Normalized(for<'r> fn(&'r R) -> &'r str, Normalize),
     Uuid(fn(&R) -> StoreUuid),
     Number(fn(&R) -> u64),
     Date(fn(&R) -> Timestamp),
     /// A list of texts.
     List(for<'r> fn(&'r R) -> &'r [String]),
 }
+
+/// Returns the form of a text that a record has. Returns `None` for a text that no record has.
+pub(super) type Normalize = fn(&str) -> Option<String>;
 
 /// The value of a field, or of one element of a list.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +44,13 @@ pub(super) enum FieldValue<'r> {
 pub static STORE_FIELDS: [QueryField<Inventory>; 15] = [
     QueryField { name: "uuid", reader: FieldReader::Uuid(|store| store.uuid) },
     QueryField { name: "name", reader: FieldReader::Text(|store| &store.name) },
-    QueryField { name: "url", reader: FieldReader::Text(|store| store.image_dir.as_str()) },
+    QueryField {
+        name: "url",
+        reader: FieldReader::Normalized(
+            |store| store.image_dir.as_str(),
+            |text| ImageDir::parse(text).ok().map(|dir| dir.as_str().to_owned()),
+        ),
+    },
     QueryField { name: "description", reader: FieldReader::Text(|store| &store.description) },
     QueryField {
         name: "totalCapacity",
@@ -59,7 +70,10 @@ pub static STORE_FIELDS: [QueryField<Inventory>; 15] = [
     QueryField { name: "attachedZoneUuids", reader: FieldReader::List(|store| &store.zone_uuids) },
     QueryField {
         name: "hostname",
-        reader: FieldReader::Text(|store| store.address.hostname.as_str()),
+        reader: FieldReader::Normalized(
+            |store| store.address.hostname.as_str(),
+            |text| text.parse().ok().map(|name: Hostname| name.as_str().to_owned()),
+        ),
     },
     QueryField { name: "username", reader: FieldReader::Text(|store| &store.username) },
     QueryField {
@@ -90,7 +104,9 @@ impl<R> QueryField<R> {
     /// Compares the fields of two records.
     pub(super) fn compare(&self, one: &R, other: &R) -> Ordering {
         match &self.reader {
-            FieldReader::Text(read) => compare_text(read(one), read(other)),
+            FieldReader::Text(read) | FieldReader::Normalized(read, _) => {
+                compare_text(read(one), read(other))
+            }
             FieldReader::Uuid(read) => read(one).cmp(&read(other)),
             FieldReader::Number(read) => read(one).cmp(&read(other)),
             FieldReader::Date(read) => read(one).cmp(&read(other)),

@@ -32,6 +32,9 @@ impl Operand {
     ) -> Result<Self, &'static str> {
         match reader {
             FieldReader::Text(_) | FieldReader::List(_) => Ok(Self::Text(value.to_owned())),
+            FieldReader::Normalized(_, normalize) => {
+                Ok(Self::Text(normalize(value).unwrap_or_else(|| value.to_owned())))
+            }
             // A text that is no uuid is in order before or after uuids, and equal to none.
             FieldReader::Uuid(_) => Ok(value
                 .to_ascii_lowercase()

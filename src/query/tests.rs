@@ -48,6 +48,7 @@ fn three_stores() -> Vec<Inventory> {
     third.zone_uuids = vec!["Z2".to_owned()];
     third.capacity = None;
     third.address.port = 2222.try_into().unwrap();
+    third.address.hostname = "[fd00::1]".parse().unwrap();
     third.created = Timestamp(CREATED - 1);
     vec![first, second, third]
 }
@@ -122,7 +123,17 @@ fn each_operator_selects_by_the_type_of_the_field() {
         ("attachedZoneUuids is null".to_owned(), &[2]),
         ("attachedZoneUuids not null".to_owned(), &[1, 3]),
         ("url~=/srv/_".to_owned(), &[1, 2, 3]),
-        ("hostname=192.168.0.1".to_owned(), &[1, 2, 3]),
+        ("url=/srv/2".to_owned(), &[2]),
+        // An add takes these texts as the same directory and the same host.
+        ("url=//srv/2/".to_owned(), &[2]),
+        ("url?=/srv/1/,/srv/3,x".to_owned(), &[1, 3]),
+        ("url!=/srv/2/".to_owned(), &[1, 3]),
+        ("url=srv/2".to_owned(), &[]),
+        ("url~=/srv/2/".to_owned(), &[]),
+        ("hostname=192.168.0.1".to_owned(), &[1, 2]),
+        ("hostname=fd00::1".to_owned(), &[3]),
+        ("hostname=[FD00::1]".to_owned(), &[3]),
+        ("hostname=[fd00::1".to_owned(), &[]),
         ("username!=root".to_owned(), &[]),
     ];
     for (condition, expected) in cases {
