@@ -1,6 +1,6 @@
 //! Handle to the ledger thread: sends requests to it and waits for the replies.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 
@@ -55,6 +55,7 @@ pub(super) enum LedgerRequest {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(super) requests: mpsc::Sender<LedgerRequest>,
+    newest_event: watch::Sender<u64>,
 }
 
 impl Ledger {
@@ -268,8 +269,18 @@ impl Ledger {
         self.send_request(|reply| LedgerRequest::OwedHook(job, reply)).await?
     }
 
-    pub(super) fn new(requests: mpsc::Sender<LedgerRequest>) -> Self {
-        Self { requests }
+    /// Returns a receiver that changes after each commit with events, and once after the
+    /// subscription. A reader that waits for events subscribes first, reads to the last page, and
+    /// then waits for a change.
+    pub fn subscribe_events(&self) -> watch::Receiver<u64> {
+        self.newest_event.subscribe()
+    }
+
+    pub(super) fn new(
+        requests: mpsc::Sender<LedgerRequest>,
+        newest_event: watch::Sender<u64>,
+    ) -> Self {
+        Self { requests, newest_event }
     }
 
     async fn send_request<T>(

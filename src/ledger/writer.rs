@@ -5,7 +5,7 @@ use std::io;
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::change::Operation;
@@ -64,8 +64,10 @@ pub(super) fn start_writer(
     sealer: SecretSealer,
 ) -> io::Result<(Ledger, LedgerWriter)> {
     let (requests, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
-    let (thread, closed) = spawn_watched(move || run_writer(database, &sealer, inbox))?;
-    Ok((Ledger::new(requests.clone()), LedgerWriter { requests, closed, thread }))
+    let newest_event = watch::Sender::new(0);
+    let publisher = newest_event.clone();
+    let (thread, closed) = spawn_watched(move || run_writer(database, &sealer, inbox, &publisher))?;
+    Ok((Ledger::new(requests.clone(), newest_event), LedgerWriter { requests, closed, thread }))
 }
 
 /// Spawns a thread, and returns a token that is cancelled when the thread ends, even by a panic.
@@ -85,6 +87,7 @@ fn run_writer(
     mut database: LedgerDatabase,
     sealer: &SecretSealer,
     mut inbox: mpsc::Receiver<LedgerRequest>,
+    newest_event: &watch::Sender<u64>,
 ) {
     let mut batch = Vec::new();
     while let Some(mut next) = inbox.blocking_recv() {
@@ -110,11 +113,23 @@ fn run_writer(
             Some(other) => answer_request(&mut database, sealer, other),
             None => {}
         }
+        publish_events(&database, newest_event);
     }
     inbox.close();
     // Dropping the remaining requests answers them with `Closed`. SQLite runs a checkpoint on
     // close.
     drop(database);
+}
+
+/// Wakes the readers of events if there are new ones. Without a reader it costs nothing. If the id
+/// cannot be read, the next commit wakes them.
+fn publish_events(database: &LedgerDatabase, newest_event: &watch::Sender<u64>) {
+    if newest_event.receiver_count() == 0 {
+        return;
+    }
+    if let Ok(newest) = events::newest_id(database.reader()) {
+        newest_event.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+    }
 }
 
 /// Commits all changes in one transaction. Each change has its own savepoint, so that a conflict

@@ -28,7 +28,7 @@ use super::migrations;
 use super::migrations::Migration;
 use super::open_connection;
 use crate::ledger::tables::RowError;
-use crate::ledger::tables::{contents, hooks, jobs, meta, outbox, rejections, stores};
+use crate::ledger::tables::{contents, generation, hooks, jobs, meta, outbox, rejections, stores};
 
 /// Suffixes of SQLite's log files: write-ahead log and rollback journal.
 const LOG_SUFFIXES: [&str; 2] = [WAL_SUFFIX, "-journal"];
@@ -239,6 +239,7 @@ fn check_contents(
         migrated => migrated?,
     }
     meta::verify_all(connection)?;
+    generation::verify_facts(connection)?;
     stores::load_stores(connection)?;
     rejections::load_trial_rejections(connection)?;
     jobs::load_jobs(connection)?;

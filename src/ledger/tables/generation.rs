@@ -82,6 +82,15 @@ pub(crate) fn adopt_file(
     Ok(meta::put_value(connection, FILE_KEY, file)?)
 }
 
+/// Verifies the facts about the generations. A ledger that has just been created or migrated has
+/// none yet.
+pub(crate) fn verify_facts(connection: &Connection) -> Result<(), RowError> {
+    if meta::get_value(connection, FILE_KEY)?.is_some() {
+        load_generation(connection)?;
+    }
+    load_former(connection).map(drop)
+}
+
 /// Loads the generation. It is damage if there is none.
 pub(crate) fn load_generation(connection: &Connection) -> Result<LedgerGeneration, RowError> {
     let text = meta::get_value(connection, GENERATION_KEY)?;

@@ -295,6 +295,29 @@ async fn the_outbox_of_a_large_ledger_is_verified_when_it_is_read() {
     assert!(matches!(place.try_open().unwrap_err(), OpenError::Damaged { .. }));
 }
 
+/// With another generation, readers of events would repeat or miss some.
+#[tokio::test]
+async fn a_generation_that_is_none_is_damage_and_is_not_replaced() {
+    let generation = "0123456789abcdef0123456789abcdef";
+    for (key, value) in [
+        ("generation", String::new()),
+        ("generation", "soon".to_owned()),
+        ("generation", generation.to_uppercase()),
+        ("former_generations", generation.to_owned()),
+        ("former_generations", format!("{generation}:1:-5 {generation}:x:1")),
+    ] {
+        let place = filled().await;
+        let sum = tables::row_checksum(&[key.as_bytes(), value.as_bytes()]);
+        let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+        let sql = "REPLACE INTO meta (key, value, sum) VALUES (?1, ?2, ?3)";
+        sqlite.execute(sql, rusqlite::params![key, value, sum]).unwrap();
+        drop(sqlite);
+        recount(&place);
+        let told = refusal(&place).to_string();
+        assert!(told.contains("generation"), "{value}: {told}");
+    }
+}
+
 /// Treating such an epoch as 0 would reuse positions that were already delivered.
 #[tokio::test]
 async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {

@@ -283,3 +283,31 @@ async fn a_reader_across_restarts_and_restored_copies_repeats_nothing_and_hears_
     assert_eq!(gaps, [(6, GapCause::Restored), (8, GapCause::Restored)]);
     opened.writer.close_ledger().await;
 }
+
+#[tokio::test]
+async fn a_reader_that_waits_is_woken_by_each_commit_with_events_and_by_no_other() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    ledger.commit(added(1).add_history(uuid(1), entry(0))).await.unwrap();
+    let mut newest = ledger.subscribe_events();
+    let (.., mut end) = follow(ledger, EventQuery::default()).await;
+    // Without a reader the id was not followed.
+    newest.changed().await.unwrap();
+    for at in 1..4 {
+        ledger.commit(lines(1, at..at + 1)).await.unwrap();
+        newest.changed().await.unwrap();
+        let (events, _, next) = follow(ledger, after(end)).await;
+        assert_eq!((times(&events), *newest.borrow()), (vec![at], next.cursor.id));
+        end = next;
+    }
+    ledger.check_writable().await.unwrap();
+    ledger.commit(LedgerChange::new().save_store(store(1))).await.unwrap();
+    // The answer of a later request shows that the thread is done with both.
+    follow(ledger, EventQuery::default()).await;
+    assert!(!newest.has_changed().unwrap());
+    remove(ledger, 1, 9).await;
+    newest.changed().await.unwrap();
+    assert_eq!(*newest.borrow(), end.cursor.id + 1);
+    opened.writer.close_ledger().await;
+}

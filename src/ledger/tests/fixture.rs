@@ -21,7 +21,7 @@ use super::*;
 use crate::ledger::OutboxDepth;
 use crate::ledger::open::migrations::schema_version;
 use crate::lifecycle::EventQuery;
-use crate::model::{EventCursor, EventKind, GapCause, UtcDay};
+use crate::model::{CapacityDay, DayFigures, EventCursor, EventKind, GapCause, UtcDay};
 
 /// The files of a fixture.
 struct Fixture {
@@ -229,6 +229,89 @@ async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
     sqlite.execute_batch("DELETE FROM workers").unwrap();
     drop(sqlite);
     assert!(matches!(place.try_open(), Err(OpenError::Damaged { .. })));
+}
+
+/// Adds a line of format 4 to the history of a store.
+fn add_v4_line(sqlite: &Connection, store: u128, at: i64, event: &str) {
+    let (uuid, entry) =
+        (uuid(store).to_string(), format!(r#"{{"at":{at},"attempt":1,"event":{event}}}"#));
+    let sum = crate::ledger::tables::row_checksum(&[
+        uuid.as_bytes(),
+        &at.to_be_bytes(),
+        entry.as_bytes(),
+    ]);
+    let sql = "INSERT INTO history (store, at, entry, sum) VALUES (?1, ?2, ?3, ?4)";
+    sqlite.execute(sql, rusqlite::params![uuid, at, entry, sum]).unwrap();
+}
+
+#[tokio::test]
+async fn the_migration_of_format_4_finds_the_figures_of_each_day_in_the_history() {
+    const HOUR: i64 = 3_600_000;
+    let midnight = UtcDay::of(NOW).plus(10).start().0;
+    let measured = |total: u64, available: u64, inodes: &str| {
+        format!(
+            r#"{{"measured":{{"capacity":{{"total":{total},"available":{available}}},"inodes":{inodes}}}}}"#
+        )
+    };
+    let some = r#"{"total":10,"available":4}"#;
+    let changed =
+        |new: &str| format!(r#"{{"changed":{{"old":"Connecting","new":"{new}","failure":null}}}}"#);
+    let moved =
+        r#"{"moved":{"mount_point":"/m","fs_type":"xfs","device":"8:2","on_root_disk":false}}"#;
+    let lines = [
+        // Nothing follows for two days, of which one counts.
+        (0, measured(100, 80, some)),
+        (48, measured(100, 70, "null")),
+        (50, measured(100, 60, "null")),
+        // Other kinds of events do not end a figure.
+        (51, changed("Connected")),
+        (51, r#"{"updated":{"fields":[]}}"#.to_owned()),
+        (52, changed("Disconnected")),
+        (60, measured(200, 150, some)),
+        (61, r#"{"interrupted_by_restart":{}}"#.to_owned()),
+        // A day with two series has the figures of the second one.
+        (72, measured(200, 100, some)),
+        (73, moved.to_owned()),
+        (74, measured(50, 10, "null")),
+        // Figures that cannot be, and an event that is none.
+        (75, measured(50, 60, "null")),
+        (76, measured(50, 20, "null")),
+        (77, "{}".to_owned()),
+        (95, measured(50, 25, "null")),
+        (97, measured(50, 45, "null")),
+    ];
+    let place = V4.place();
+    let sqlite = Connection::open(place.ledger()).unwrap();
+    for (hour, event) in lines {
+        add_v4_line(&sqlite, 2, midnight + hour * HOUR, &event);
+    }
+    crate::ledger::tables::contents::record_contents(&sqlite).unwrap();
+    drop(sqlite);
+    let opened = place.open();
+    let days = opened.ledger.capacity_days(uuid(2), UtcDay(0)).await.unwrap();
+    let row = |day: &CapacityDay| {
+        let (figures, space) = (day.figures, day.figures.space);
+        let used = [space.total(), space.min(), space.max(), space.last()];
+        let inodes = figures.inodes.map(|inodes| inodes.last());
+        let hours = figures.covered_seconds / 3600;
+        (day.series, figures.day.0 - UtcDay::of(NOW).0 - 10, used, inodes, hours)
+    };
+    assert_eq!(
+        days.iter().map(row).collect::<Vec<_>>(),
+        [
+            (1, 0, [100, 20, 20, 20], Some(6), 24),
+            (1, 2, [200, 30, 50, 50], Some(6), 2 + 2 + 1),
+            (2, 3, [50, 25, 40, 25], None, 1 + 1 + 1),
+            (2, 4, [50, 5, 25, 5], None, 1),
+        ]
+    );
+    // The figures that follow are at the place of the definition, and continue the last series.
+    let later = DayFigures { day: UtcDay::of(NOW).plus(15), ..figures()[1].0 };
+    let change = LedgerChange::new().add_capacity(uuid(2), later, second_store().mount);
+    opened.ledger.commit(change).await.unwrap();
+    let days = opened.ledger.capacity_days(uuid(2), later.day).await.unwrap();
+    assert_eq!(days, [CapacityDay { series: 2, figures: later }]);
+    opened.writer.close_ledger().await;
 }
 
 /// Other programs read the same rows, and a sum that differed would be damage to the version

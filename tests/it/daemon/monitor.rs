@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::support::agent::Agent;
 use crate::support::filesystems::{BindMount, MountedFs};
 use crate::support::health::{changes, check, condition, root};
+use crate::support::ledger_snapshot::open_read_only;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
@@ -93,6 +94,25 @@ async fn a_disk_that_grows_is_known_within_a_period() {
     assert_eq!(health["history"][0]["event"], "measured");
     assert_eq!(health["history"][0]["totalCapacity"], 16 << 20);
     assert_eq!(changes(&health), ["Connected"]);
+    // The figures of the day are in the same commit.
+    let (series, total, least, greatest, last) = newest_day(&agent);
+    assert_eq!((series, total), (1, 16 << 20));
+    assert!((0..8 << 20).contains(&least) && least <= last && last <= greatest, "{last}");
+    let used = (16 << 20) - health["capacity"]["availableCapacity"].as_i64().unwrap();
+    assert_eq!(last, used);
+}
+
+/// Series, total, and least, greatest and last use of the newest day in the ledger.
+fn newest_day(agent: &Agent) -> (i64, i64, i64, i64, i64) {
+    let ledger = open_read_only(&agent.path("state/ledger.sqlite"));
+    let sql = "SELECT series, total, used_min, used_max, used_last FROM capacity_days
+               ORDER BY day DESC LIMIT 1";
+    let column = |row: &rusqlite::Row<'_>, n| row.get(n).unwrap();
+    ledger
+        .query_row(sql, [], |row| {
+            Ok((column(row, 0), column(row, 1), column(row, 2), column(row, 3), column(row, 4)))
+        })
+        .unwrap()
 }
 
 #[tokio::test]
@@ -118,6 +138,7 @@ async fn a_disk_that_comes_back_as_another_device_is_the_same_store() {
         true => assert!(line.is_none()),
         false => assert_eq!(line.unwrap()["device"], health["filesystem"]["device"]),
     }
+    assert_eq!(newest_day(&agent).0, 1 + i64::from(line.is_some()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,8 +17,8 @@ use crate::lifecycle::{
     SpaceThresholds, StepInput, StoreRecord,
 };
 use crate::model::{
-    Capacity, Epoch, HostEvidence, HostIdentity, HostKey, MountLocation, NodeId, Secret,
-    SshAddress, SshCredentials, Status, Store,
+    Capacity, CapacityDay, Epoch, HostEvidence, HostIdentity, HostKey, MountLocation, NodeId,
+    Secret, SshAddress, SshCredentials, Status, Store, UtcDay,
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings;
@@ -188,6 +188,43 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     drop(lock);
     let (again, _lock) = self::opened(dir.path());
     assert_eq!(again.stores.first().map(|loaded| &loaded.store), Some(&expected));
+}
+
+#[tokio::test]
+async fn figures_after_a_move_begin_a_series_without_those_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, _lock) = opened(dir.path());
+    let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
+    let change = LedgerChange::new().add_store(store(), credentials, durable_record());
+    opened.ledger.commit(change).await.unwrap();
+    let (_handle, mut task) = task(&opened);
+    let measured = |available| {
+        let capacity = Capacity::new(1000, available).unwrap();
+        let examined = Ok(MeasuredSpace { capacity, inodes: None });
+        let took = Duration::from_millis(3);
+        StepInput::Probed(ProbeOutcome { examined, written: None, took })
+    };
+    let days = async || {
+        let days = opened.ledger.capacity_days(store().uuid, UtcDay(0)).await.unwrap();
+        let used =
+            |day: &CapacityDay| (day.series, day.figures.space.min(), day.figures.space.max());
+        days.iter().map(used).collect::<Vec<_>>()
+    };
+    task.apply_input(measured(400)).await;
+    assert_eq!(days().await, [(1, 600, 600)]);
+    // This figure makes no commit, and the directory moves before the next one does.
+    task.apply_input(measured(350)).await;
+    assert_eq!(days().await, [(1, 600, 600)]);
+    task.pending.observe_mount(&task.store, &mount("8:2"), false);
+    task.apply_input(measured(990)).await;
+    task.pending.observe_mount(&task.store, &mount("8:3"), false);
+    task.apply_input(StepInput::Probed(ProbeOutcome {
+        examined: Ok(MeasuredSpace { capacity: Capacity::new(2000, 1970).unwrap(), inodes: None }),
+        written: None,
+        took: Duration::from_millis(3),
+    }))
+    .await;
+    assert_eq!(days().await, [(2, 30, 30)]);
 }
 
 #[tokio::test]
