@@ -39,7 +39,7 @@ use crate::http::{AccessKeyTable, Accounts, TokenTable};
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
 use crate::management::SharedSigner;
 use crate::notifier::NotifierHandle;
-use crate::systemd;
+use crate::systemd::SystemdNotifications;
 
 /// Time for the tasks other than the notifier to stop. Longer than the 3 s that the server drains.
 const TASKS_STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -79,15 +79,16 @@ impl PreparedDaemon {
         let settings = self.settings.clone();
         let (addresses, listen_use) = (self.addresses(), self.listen_use);
         // Holds the lock of the state directory until the end.
-        let (mut running, _lock) = self.start();
+        let notifications = SystemdNotifications::from_environment();
+        let (mut running, _lock) = self.start(&notifications);
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
-        systemd::notify_ready();
+        notifications.notify_ready();
         let mut reload = Reload::new(config, listen_use, addresses, settings);
         let exit = loop {
             tokio::select! {
                 () = stop.cancelled() => break ExitStatus::Ok,
                 Some(()) = reloads.recv() => {
-                    systemd::notify_reloading();
+                    notifications.notify_reloading();
                     running.notifier_handle.iter().for_each(NotifierHandle::reset_gone);
                     running.certificate_reload.notify_one();
                     reload.start_read();
@@ -100,7 +101,7 @@ impl PreparedDaemon {
                         &running.accounts,
                         &running.signer,
                     );
-                    systemd::notify_ready();
+                    notifications.notify_ready();
                 }
                 Some(result) = running.tasks.join_next() => {
                     log_unexpected_exit(result);
@@ -116,13 +117,13 @@ impl PreparedDaemon {
                 }
             }
         };
-        systemd::notify_stopping();
+        notifications.notify_stopping();
         info!("stopping");
         running.stop().await;
         exit
     }
 
-    fn start(self) -> (RunningDaemon, StateDir) {
+    fn start(self, notifications: &SystemdNotifications) -> (RunningDaemon, StateDir) {
         let Self {
             settings,
             state_dir,
@@ -171,7 +172,7 @@ impl PreparedDaemon {
         let stored = (stored_jobs.as_slice(), stored_hooks);
         let guard = replies.url_guard().clone();
         let hooks = starter.start_hook_poster(guard, signer.clone(), jobs.clone(), stored);
-        starter.start_watchdog(&registry);
+        starter.start_watchdog(notifications, &registry);
         let certificate_reload = Arc::new(Notify::new());
         let tls = starter.start_certificate_watch(tls, &certificate_reload);
         let (tokens, tokens_receiver) = watch::channel(Arc::new(tokens));

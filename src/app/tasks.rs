@@ -34,8 +34,7 @@ use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTa
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, FilePolicy, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
-use crate::systemd;
-use crate::systemd::watchdog;
+use crate::systemd::{SystemdNotifications, watchdog};
 use crate::wire::{DateFormat, EventFormat};
 
 /// Time for requests that are in flight when the daemon stops.
@@ -227,9 +226,14 @@ impl TaskStarter {
     }
 
     /// Starts the reports to systemd, if systemd listens.
-    pub(super) fn start_watchdog(&mut self, registry: &Registry) {
-        if systemd::is_available() {
-            let reports = watchdog::run_watchdog(registry.clone(), self.stop.clone());
+    pub(super) fn start_watchdog(
+        &mut self,
+        notifications: &SystemdNotifications,
+        registry: &Registry,
+    ) {
+        if notifications.is_available() {
+            let (notifications, stop) = (notifications.clone(), self.stop.clone());
+            let reports = watchdog::run_watchdog(notifications, registry.clone(), stop);
             self.spawn_infallible("watchdog", reports);
         }
     }

@@ -10,15 +10,19 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Registry, StoreService as _};
-use crate::systemd;
+use crate::systemd::{self, SystemdNotifications};
 
 /// Maximum time between two updates of the status text. An operator sees a change within two
 /// seconds.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Sends pings and the status text until `stop`. There are at least three pings per watchdog
-/// interval.
-pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
+/// Sends pings, the status text and the states that systemd has not received, until `stop`. There
+/// are at least three pings per watchdog interval.
+pub(crate) async fn run_watchdog(
+    notifications: SystemdNotifications,
+    stores: Registry,
+    stop: CancellationToken,
+) {
     let watchdog = systemd::watchdog_interval();
     let mut ticks =
         interval(watchdog.map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3)));
@@ -30,13 +34,11 @@ pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if watchdog.is_some() {
-            systemd::ping_watchdog();
-        }
+        notifications.send_waiting(watchdog.is_some());
         let statuses = stores.snapshots().iter().map(|view| view.durable.status.as_str()).collect();
         let text = status_summary(statuses);
         if text != last_text {
-            systemd::set_status(&text);
+            notifications.set_status(&text);
             last_text = text;
         }
     }

@@ -143,6 +143,53 @@ fn systemd_hears_when_it_serves_reloads_and_stops() {
     assert_eq!(hear(), "STOPPING=1\n");
 }
 
+/// Sends messages to a socket until its queue is full.
+fn fill(path: &Path) {
+    loop {
+        // The queue of the sender itself must not be the one that is full.
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        match sender.send_to(b"X=1\n", path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_systemd_that_does_not_read_delays_neither_the_daemon_nor_its_stop() {
+    let mut agent = installed();
+    let path = agent.path("systemd");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    fill(&path);
+    let words = [format!("NOTIFY_SOCKET={}", path.display()), "WATCHDOG_USEC=300000".to_owned()];
+    assert!(agent.start_under(&["env", &words[0], &words[1]]));
+    agent.until_logged("notifications to systemd delayed");
+    agent.signal(Signal::SIGHUP);
+    agent.until_logged("callers and signing secrets reloaded");
+    assert_eq!(agent.ask(Method::GET, "/image-store", None).await.status, 200);
+
+    // What waited comes in its order, with the next ping.
+    let mut heard: Vec<String> = Vec::new();
+    while heard.last().is_none_or(|last| last != "WATCHDOG=1\n") {
+        let mut output = [0; 4096];
+        let length = systemd.recv(&mut output).expect("systemd got no notification");
+        let text = String::from_utf8_lossy(&output[..length]).into_owned();
+        heard.extend((text != "X=1\n").then_some(text));
+    }
+    let position = |start: &str| heard.iter().position(|text| text.starts_with(start)).unwrap();
+    assert_eq!(position("READY=1"), 0, "{heard:?}");
+    assert!(position("RELOADING=1") > 0 && position("STATUS=no store") > 0, "{heard:?}");
+    assert_eq!(heard.iter().filter(|text| *text == "READY=1\n").count(), 2, "{heard:?}");
+    agent.until_logged("notifications to systemd recovered");
+
+    fill(&path);
+    assert!(agent.terminate().0.success());
+    assert_eq!(agent.log().matches("notifications to systemd delayed").count(), 2);
+}
+
 #[test]
 fn a_watchdog_is_fed_by_a_runtime_that_runs_and_by_nothing_else() {
     let mut agent = installed();
