@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::common::skip_byte_order_mark;
+use crate::common::{UrlPort, skip_byte_order_mark};
 use crate::model::Secret;
 use crate::settings::FilePolicy;
 use crate::settings::SettingsError;
@@ -160,7 +160,13 @@ impl DaemonAddress {
             _ => return Err(invalid()),
         };
         let authority = uri.authority().ok_or_else(invalid)?;
-        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(default_port));
+        let host = authority.host();
+        let port = match UrlPort::of(authority) {
+            UrlPort::Absent => default_port,
+            UrlPort::Number(port) => port,
+            // A port that is not set in a script must not send the token to another server.
+            UrlPort::Empty | UrlPort::Invalid => return Err(invalid()),
+        };
         let tls = if is_tls {
             let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let name = ServerName::try_from(name).map_err(|_| invalid())?;
@@ -428,6 +434,12 @@ mod tests {
         assert_eq!(address("http://node7"), Some("node7:80".to_owned()));
         for bad in ["node7:7811", "https://", "http://", "/socket", "ftp://x", ""] {
             assert_eq!(address(bad), None, "{bad}");
+        }
+        // None of these is the default port.
+        for port in ["", "0", "65536", "76110", "99999", "184467440737095516960"] {
+            for url in [format!("http://127.0.0.1:{port}"), format!("https://[::1]:{port}/x")] {
+                assert_eq!(address(&url), None, "{url}");
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
 //! that is safe to display, the output of the commands, error chains, address lists, the owner and
 //! the mode of files, files of one entry a line, enums with a text for each variant, locks, work
-//! that blocks its thread, long loops that leave it to others, errors for lack of a resource, crash
-//! points for tests.
+//! that blocks its thread, long loops that leave it to others, errors for lack of a resource, the
+//! port of a URL, crash points for tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -24,6 +24,7 @@ mod line_file;
 mod shortage;
 mod string_enum;
 mod time;
+mod url_port;
 
 pub use backoff::Backoff;
 pub use byte_order_mark::skip_byte_order_mark;
@@ -53,3 +54,4 @@ pub use shortage::is_resource_shortage;
 pub use string_enum::UnknownVariant;
 pub(crate) use string_enum::string_enum;
 pub use time::{Clock, Random, SystemClock, SystemRandom, Timestamp};
+pub use url_port::UrlPort;

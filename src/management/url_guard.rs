@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::http_client::USER_AGENT_NAME;
 use super::lookup_limiter::{LookupError, LookupLimiter};
-use crate::common::IpAllowlist;
+use crate::common::{IpAllowlist, UrlPort};
 
 /// Maximum number of addresses of one name. A management node has a few, but a name service may
 /// answer with hundreds.
@@ -185,20 +185,10 @@ fn parse_http_url(url: &str) -> Result<(Uri, u16), UrlError> {
     if uri.scheme_str() != Some("http") {
         return Err(UrlError::NotHttp);
     }
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or(UrlError::NotHttp)?;
-    let port = port_of(&uri, host).ok_or(UrlError::NotHttp)?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    let port = UrlPort::of(authority.ok_or(UrlError::NotHttp)?).number_or(HTTP_PORT);
+    let port = port.ok_or(UrlError::NotHttp)?;
     Ok((uri, port))
-}
-
-/// Returns the port of an `http://` URL, or `None` if it is no valid one.
-fn port_of(uri: &Uri, host: &str) -> Option<u16> {
-    let authority = uri.authority()?.as_str();
-    let port = authority.rsplit('@').next()?.strip_prefix(host)?;
-    match port.strip_prefix(':') {
-        // RFC 3986 section 3.2.3: a port may be empty.
-        None | Some("") => Some(HTTP_PORT),
-        Some(_) => uri.port_u16().filter(|port| *port > 0),
-    }
 }
 
 impl ReplyUrl {

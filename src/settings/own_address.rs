@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::Uri;
 
+use crate::common::UrlPort;
+
 use super::reader::SettingsReader;
 use super::rules::text::SESSION_PLACEHOLDER;
 use super::sections::Settings;
@@ -30,7 +32,7 @@ pub(super) fn host_and_port(url: &str) -> Option<(String, u16)> {
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    Some((host, uri.port_u16().unwrap_or(default)))
+    Some((host, UrlPort::of(uri.authority()?).number_or(default)?))
 }
 
 /// Returns true if the host is known to be this machine without its network.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 
+use crate::common::UrlPort;
 use crate::http::error::ApiError;
 
 /// The names of `server.host_names`, in lower case.
@@ -70,7 +71,8 @@ fn check_hosts(
     let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::InvalidHost)?;
     let target_host = target.authority().unwrap_or(&host);
     // User information is no part of a host (RFC 9110 section 4.2.4).
-    let is_invalid = |host: &&Authority| host.as_str().contains('@') || !is_host_with_port(host);
+    let is_invalid =
+        |host: &&Authority| host.as_str().contains('@') || UrlPort::of(host) == UrlPort::Invalid;
     if [target_host, &host].iter().any(is_invalid) {
         return Err(ApiError::InvalidHost);
     }
@@ -78,20 +80,6 @@ fn check_hosts(
         return Ok(());
     }
     Err(ApiError::HostNotAllowed)
-}
-
-/// Returns true if the authority is a host and at most one port. [`Authority`] accepts any text
-/// after a host.
-fn is_host_with_port(authority: &Authority) -> bool {
-    match authority.as_str().strip_prefix(authority.host()) {
-        Some("") => true,
-        Some(rest) => rest.strip_prefix(':').is_some_and(|port| {
-            // The port may be empty (RFC 3986 section 3.2.3).
-            port.bytes().all(|byte| byte.is_ascii_digit())
-                && (port.is_empty() || port.parse::<u16>().is_ok())
-        }),
-        None => false,
-    }
 }
 
 /// Returns the name as it is compared: in lower case, without the trailing dot of the root.
@@ -137,6 +125,7 @@ mod tests {
             ("localhost:", "allowed"),
             ("localhost:65535", "allowed"),
             ("localhost:65536", "invalid"),
+            ("localhost:0", "invalid"),
             ("localhost:abc", "invalid"),
             ("localhost:+80", "invalid"),
             ("localhost:-1", "invalid"),

@@ -9,6 +9,8 @@
 use axum::http::uri::{Authority, Scheme};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
+use crate::common::UrlPort;
+
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
@@ -55,9 +57,10 @@ fn is_same(origin: &HeaderValue, host: &Authority) -> bool {
     let has_path = uri.path_and_query().is_some_and(|path| path.as_str() != "/")
         || origin.as_bytes().ends_with(b"/");
     let Some(authority) = uri.authority().filter(|_| !has_path) else { return false };
-    let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
+    let port = |authority: &Authority| UrlPort::of(authority).number_or(default_port);
     !authority.as_str().contains('@')
         && authority.host().eq_ignore_ascii_case(host.host())
+        && port(authority).is_some()
         && port(authority) == port(host)
 }
 
@@ -98,6 +101,10 @@ mod tests {
             ("localhost:7811", "file://localhost:7811", true),
             ("localhost:7811", "moz-extension://localhost:7811", true),
             ("localhost:7811", "null", true),
+            ("localhost:", "http://localhost", false),
+            ("localhost", "http://localhost:99999", true),
+            ("localhost:99999", "http://localhost", true),
+            ("localhost:99999", "http://localhost:99999", true),
             ("localhost:7811", "", true),
         ] {
             let headers = [("host", host), ("origin", origin)];

@@ -8,6 +8,7 @@ use hyper::Uri;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::tz::TimeZone;
 
+use crate::common::UrlPort;
 use crate::model::{Hostname, ImageDir};
 
 use super::TextRule;
@@ -239,9 +240,8 @@ fn parse_url(text: &str) -> Result<String, String> {
     if !is_url_host(host) {
         return Err("has no valid host".to_owned());
     }
-    match authority.strip_prefix(host) {
-        Some("") => Ok(text.to_owned()),
-        Some(_) if uri.port_u16().is_some_and(|port| port > 0) => Ok(text.to_owned()),
+    match uri.authority().map(UrlPort::of) {
+        Some(UrlPort::Absent | UrlPort::Number(_)) => Ok(text.to_owned()),
         _ => Err("has no valid port".to_owned()),
     }
 }
