@@ -2,19 +2,73 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{FileStat, Mode, fstat, major, minor};
 
 use crate::model::MountedPart;
 
-/// Returns all mounts that are visible to this process. The kernel escapes blanks, and it leaves
-/// bytes that are not UTF-8 unchanged. One such mount point must not hide the others, so the text
-/// is decoded with replacement characters.
+/// Returns all mounts that are visible to this process, without those that cover its `/`. The
+/// kernel escapes blanks, and it leaves bytes that are not UTF-8 unchanged. One such mount point
+/// must not hide the others, so the text is decoded with replacement characters.
 ///
 /// # Errors
 /// The I/O error if `/proc` cannot be read.
 pub(super) fn read_mounts() -> std::io::Result<Vec<MountEntry>> {
     let bytes = std::fs::read("/proc/self/mountinfo")?;
-    Ok(parse_mountinfo(&String::from_utf8_lossy(&bytes)))
+    let mounts = parse_mountinfo(&String::from_utf8_lossy(&bytes));
+    Ok(keep_own_root(mounts, &ProcessRoot::observe()))
+}
+
+/// The root directory of this process. A mount on `/` that is newer than the process covers it in
+/// the mount table, but every absolute path still begins at the older root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ProcessRoot {
+    /// The id of its mount. In a chroot into a folder, the table does not list this mount.
+    mount_id: Option<u64>,
+    /// Its device, as `stat(2)` reports it.
+    device: Option<String>,
+}
+
+impl ProcessRoot {
+    fn observe() -> Self {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(root) = open("/", flags, Mode::empty()) else { return Self::default() };
+        Self {
+            mount_id: read_mount_id(&root).ok().flatten(),
+            device: fstat(&root).ok().map(|status| device_text(&status)),
+        }
+    }
+
+    /// Returns true if the mount on `/` is this root, as far as is known. `is_listed` is true if
+    /// the table has the mount of this root.
+    fn is_on(&self, mount: &MountEntry, is_listed: bool) -> bool {
+        match self.mount_id {
+            None => true,
+            Some(id) if is_listed => mount.id == id,
+            Some(_) => self.device.as_ref() == Some(&mount.device),
+        }
+    }
+}
+
+/// Removes the mounts on `/` that are not the root of this process.
+fn keep_own_root(mut mounts: Vec<MountEntry>, root: &ProcessRoot) -> Vec<MountEntry> {
+    let is_listed = mounts.iter().any(|mount| Some(mount.id) == root.mount_id);
+    mounts.retain(|mount| mount.mount_point != "/" || root.is_on(mount, is_listed));
+    mounts
+}
+
+/// Returns the id of the mount of an open file, or `None` if the kernel does not tell it.
+pub(super) fn read_mount_id(file: &OwnedFd) -> std::io::Result<Option<u64>> {
+    let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    Ok(mount_id(&fdinfo))
+}
+
+/// Returns the device of a file as the mount table writes it.
+pub(super) fn device_text(status: &FileStat) -> String {
+    format!("{}:{}", major(status.st_dev), minor(status.st_dev))
 }
 
 /// One line of the mount table.
@@ -58,7 +112,8 @@ pub(super) fn parse_mountinfo(text: &str) -> Vec<MountEntry> {
     text.lines().filter_map(parse_line).collect()
 }
 
-/// Returns the mount on `/`. It is the last one in the table, which covers the others.
+/// Returns the mount on `/`. If the table still has several, it is the last one, which covers the
+/// others.
 pub(super) fn root_device(mounts: &[MountEntry]) -> Option<&MountEntry> {
     mounts.iter().rev().find(|mount| mount.mount_point == "/")
 }
@@ -151,6 +206,30 @@ nonsense
     fn the_last_mount_on_the_root_counts() {
         let text = "1 0 0:1 / / rw - rootfs none rw\n2 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
         assert_eq!(root_device(&parse_mountinfo(text)).unwrap().id, 2);
+    }
+
+    #[test]
+    fn a_mount_that_covers_the_root_of_the_process_is_not_its_root() {
+        let text = "22 1 254:0 / / rw - ext4 /dev/vda rw\n36 22 8:1 / /srv rw - xfs /dev/sda rw\n\
+                    40 22 0:44 / / rw - tmpfs none rw\n";
+        for (mount_id, device, expected) in [
+            (Some(22), Some("254:0"), vec![22, 36]),
+            (Some(22), None, vec![22, 36]),
+            (Some(40), Some("0:44"), vec![36, 40]),
+            // On btrfs, `stat` reports the number of the subvolume.
+            (Some(22), Some("0:91"), vec![22, 36]),
+            // A chroot into a folder: the table does not list its mount.
+            (Some(9), Some("8:1"), vec![36]),
+            (Some(9), Some("254:0"), vec![22, 36]),
+            // The kernel tells no id.
+            (None, Some("254:0"), vec![22, 36, 40]),
+            (None, None, vec![22, 36, 40]),
+        ] {
+            let root = ProcessRoot { mount_id, device: device.map(str::to_owned) };
+            let kept = keep_own_root(parse_mountinfo(text), &root);
+            let ids: Vec<u64> = kept.iter().map(|mount| mount.id).collect();
+            assert_eq!(ids, expected, "{root:?}");
+        }
     }
 
     #[test]

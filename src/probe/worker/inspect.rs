@@ -1,5 +1,4 @@
 //! First request of a worker: opens the directory and examines it through the handle.
-#![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,7 +7,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlink};
-use nix::sys::stat::{FileStat, Mode, fstat, major, minor, stat};
+use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::statvfs::fstatvfs;
 
 use super::protocol::{
@@ -20,7 +19,7 @@ use crate::common::{FileStatus, FileType};
 use crate::model::MountedPart;
 use crate::probe::marker::{MARKER_FILE, MARKER_FOLDER, MAX_MARKER_BYTES};
 use crate::probe::mountinfo;
-use crate::probe::mountinfo::MountEntry;
+use crate::probe::mountinfo::{MountEntry, device_text, read_mount_id};
 use crate::probe::root_disk::RootDisk;
 use crate::probe::space;
 use crate::probe::space::QuotaFigure;
@@ -200,15 +199,6 @@ impl ProbeWorker {
 struct MountPair {
     mount: MountEntry,
     widest: MountEntry,
-}
-
-fn read_mount_id(file: &OwnedFd) -> io::Result<Option<u64>> {
-    let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
-    Ok(mountinfo::mount_id(&fdinfo))
-}
-
-fn device_text(stat_result: &FileStat) -> String {
-    format!("{}:{}", major(stat_result.st_dev), minor(stat_result.st_dev))
 }
 
 /// Describes the mount of a directory in a chroot whose root is a folder. The mount table does not

@@ -105,6 +105,25 @@ fn an_init_as_root_gives_what_it_makes_to_the_daemon() {
 }
 
 #[test]
+fn a_mount_that_covers_the_root_hides_no_root_disk() {
+    needs_root!();
+    let root = tempfile::tempdir().unwrap();
+    let agent = Agent::installed(root.path(), "");
+    fs::create_dir(agent.path("state")).unwrap();
+    let init = |script: &str| {
+        let script = format!("{script}; exec \"$@\"");
+        let path = root.path().to_str().unwrap();
+        agent.cli_under(&["unshare", "-m", "sh", "-c", &script, "sh"], &["init", path])
+    };
+    for script in ["true", "mount -t tmpfs none /", "mount -t tmpfs none / && mount --bind / /"] {
+        let output = init(script);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains("on_root_disk"), "{script}: {stderr}");
+        assert!(!root.path().join(".imagestore-agent").exists(), "{script}");
+    }
+}
+
+#[test]
 fn an_init_as_root_gives_away_nothing_that_another_user_has_put_there() {
     needs_root!();
     type Plant = fn(&Scene) -> PathBuf;
