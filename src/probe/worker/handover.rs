@@ -25,6 +25,9 @@ use crate::probe::marker::{MARKER_FILE, MARKER_FOLDER};
 const FOLDER_MODE: u32 = 0o750;
 /// Mode of a marker that `init` creates or repairs.
 const MARKER_MODE: u32 = 0o640;
+/// The bits of a mode that `init` sets: too many of them let other users change the store, and
+/// without some of them the daemon cannot.
+const PERMISSION_BITS: u32 = 0o777;
 
 /// The decision about an existing or new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +118,7 @@ impl ProbeWorker {
             Handover::Give => {
                 let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
                 fchown(&folder, Some(uid), Some(gid)).map_err(chown_error)?;
-                if status.mode & !FOLDER_MODE & 0o777 != 0 {
+                if status.mode & PERMISSION_BITS != FOLDER_MODE {
                     fchmod(&folder, Mode::from_bits_truncate(FOLDER_MODE)).map_err(chown_error)?;
                 }
                 Ok((folder, created))
@@ -155,7 +158,7 @@ impl ProbeWorker {
             Handover::Give => {
                 let gid = Some(Gid::from_raw(owner.gid));
                 fchownat(&marker, "", None, gid, AtFlags::AT_EMPTY_PATH).map_err(chown_error)?;
-                if status.mode & !MARKER_MODE & 0o777 != 0 {
+                if status.mode & PERMISSION_BITS != MARKER_MODE {
                     let same_file = format!("/proc/self/fd/{}", marker.as_raw_fd());
                     let mode = Mode::from_bits_truncate(MARKER_MODE);
                     fchmodat(AT_FDCWD, same_file.as_str(), mode, FchmodatFlags::FollowSymlink)

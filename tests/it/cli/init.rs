@@ -92,9 +92,17 @@ fn an_init_as_root_gives_what_it_makes_to_the_daemon() {
         set_mode(&marker, 0o666);
         set_mode(scene.folder(), 0o777);
     }
-    let output = scene.init();
-    assert!(output.status.success());
-    assert_eq!(status(&scene.folder()), (NOBODY, NOBODY, 0o750));
+    for (of_folder, of_marker) in
+        [(0o777, 0o666), (0o500, 0o400), (0o550, 0o440), (0o050, 0o000), (0o000, 0o200)]
+    {
+        let marker = scene.folder().join("identity.json");
+        set_mode(&marker, of_marker);
+        set_mode(scene.folder(), of_folder);
+        let output = scene.init();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(status(&scene.folder()), (NOBODY, NOBODY, 0o750), "{of_folder:o}");
+        assert_eq!(status(&marker), (NOBODY, NOBODY, 0o640), "{of_marker:o}");
+    }
     // Folders of the operator stay as they are.
     let scene = Scene::new();
     fs::create_dir(scene.path("registry")).unwrap();
