@@ -97,6 +97,15 @@ impl LedgerDatabase {
         &self.connection
     }
 
+    /// Moves the contents of the log into the database, so that the next transaction begins the log
+    /// anew.
+    ///
+    /// # Errors
+    /// Returns the error of SQLite, also if the database has no room for the contents.
+    pub(super) fn restart_log(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
+    }
+
     /// Runs a transaction, and commits it unless `work` fails.
     pub(super) fn transact<T, E: From<rusqlite::Error>>(
         &mut self,

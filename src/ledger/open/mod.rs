@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ring::hmac;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::database::LedgerDatabase;
+use super::database::{LedgerDatabase, LedgerTransaction};
 use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::contents;
@@ -99,7 +99,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite rejected a ledger that passed the integrity check, most likely because of the disk.
-    #[error("cannot open the ledger {path}")]
+    #[error("cannot open the ledger {path}{}", shortage_note(.source))]
     Sqlite {
         /// The database file.
         path: PathBuf,
@@ -114,6 +114,22 @@ pub enum OpenError {
 
 fn written_by_note(version: &Option<String>) -> String {
     version.as_ref().map_or_else(String::new, |version| format!("; version {version} wrote it"))
+}
+
+/// Returns the remedy for an error of SQLite that a full disk causes. Without a free inode SQLite
+/// cannot create the log or its index, and its error does not name the cause.
+fn shortage_note(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            ", because the disk of state.dir is full: free some space on it, a start needs less \
+             than 1 MiB"
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
+            ": check that the disk of state.dir is writable, and that it has free space (df) and \
+             free inodes (df -i)"
+        }
+        _ => "",
+    }
 }
 
 /// Opens the ledger, or creates it at a first start, and starts a new epoch. The epoch is
@@ -161,12 +177,12 @@ pub(super) fn open_with_migrations(
     let mut database = LedgerDatabase::new(connection).map_err(&to_open_error)?;
     let file = generation::file_identity(&path).map_err(unusable)?;
     let fresh = u128::from_be_bytes(SystemRandom::default().bytes16());
-    let next_epoch = database.transact(|all| {
+    let start_epoch = |all: &mut LedgerTransaction<'_>| {
         let fresh = LedgerGeneration::from_u128(fresh);
         generation::adopt_file(all.connection(), &file, fresh, now)?;
         meta::next_epoch(all.connection(), now)
-    });
-    let epoch = next_epoch.map_err(&to_open_error)?;
+    };
+    let epoch = commit_in_log_space(&mut database, start_epoch).map_err(&to_open_error)?;
     let sealed_before = stores::has_secrets(database.reader()).map_err(sqlite_error)?;
     let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;
     let no_randomness = || unusable(io::Error::other("the system has no randomness"));
@@ -197,6 +213,22 @@ pub(super) fn open_with_migrations(
         job_key,
         epoch,
     })
+}
+
+/// Runs the first transaction. After a kill, the log on a full disk has no room for it. The
+/// database then takes over the contents of the log, and the log begins anew in the space that it
+/// has.
+fn commit_in_log_space<T>(
+    database: &mut LedgerDatabase,
+    work: impl Fn(&mut LedgerTransaction<'_>) -> Result<T, RowError>,
+) -> Result<T, RowError> {
+    match database.transact(&work) {
+        Err(RowError::Sqlite(full)) if full.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            database.restart_log()?;
+            database.transact(&work)
+        }
+        result => result,
+    }
 }
 
 /// Creates an empty ledger under a temporary name and renames it once it is complete. An existing

@@ -190,6 +190,43 @@ async fn a_full_state_disk_is_reported_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_is_killed_on_a_full_state_disk_serves_statuses_again() {
+    needs_root!();
+    for state in [MountedFs::tmpfs("size=8m"), MountedFs::of("ext4")] {
+        let mut scene = Scene::set(Some(&state.path().join("state"))).await;
+        // The log has contents that are not in the database.
+        assert_eq!(scene.reconnect().await.status, 200);
+        let ballast = fill(&state.path());
+        for _ in 0..2 {
+            scene.agent.kill();
+            scene.agent.start();
+            assert_eq!(scene.status().await, "Connected");
+        }
+        std::fs::remove_file(ballast).unwrap();
+        until("ready", async || obstacles(&scene.agent).await.0 == 200).await;
+        assert_eq!(scene.reconnect().await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_a_full_state_disk_prevents_names_the_remedy() {
+    needs_root!();
+    let state = MountedFs::tmpfs("size=8m");
+    let mut scene = Scene::set(Some(&state.path().join("state"))).await;
+    assert!(scene.agent.terminate().0.success());
+    // The log does not exist now, and its space belongs to another file.
+    let ballast = fill(&state.path());
+    let output = scene.agent.run_serve_to_end();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(70), "{stderr}");
+    assert!(stderr.contains("cannot open the ledger") && stderr.contains("free"), "{stderr}");
+    assert!(stderr.contains("the disk of state.dir"), "{stderr}");
+    std::fs::remove_file(ballast).unwrap();
+    scene.agent.start();
+    assert_eq!(scene.status().await, "Connected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_seen_through() {
     needs_root!();
     let state = MountedFs::of("ext4");
