@@ -20,6 +20,9 @@ const MAX_IDLE_CONNECTIONS: usize = 4;
 /// Time for which an idle connection is kept. 4 s is less than common servers use (Node.js: 5 s).
 /// Few requests therefore meet a connection that the peer is closing, or one whose peer lost power.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Maximum number of headers of a response. A chain of gateways adds some tens of them. The space
+/// for 512 takes 16 KiB while the head is read.
+const MAX_RESPONSE_HEADERS: usize = 512;
 /// Maximum number of bytes that are read of a response other than 2xx. A short body is read to its
 /// end, so that the connection can be reused.
 const MAX_DRAINED_BYTES: usize = 4096;
@@ -102,6 +105,13 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            // RFC 9112 section 5.2: a client replaces the line break in a folded header.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            // A client of RFC 9112 may be as liberal as it is able to. The status counts, and a
+            // reply that is not read is repeated without end.
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_max_headers(MAX_RESPONSE_HEADERS)
             .build(connector);
         Self { client, total: timeouts.total }
     }

@@ -45,6 +45,12 @@ impl RawReceiver {
     }
 }
 
+/// Returns an answer with as many headers as the daemon accepts.
+fn many_headers() -> &'static [u8] {
+    let headers: String = (0..500).map(|n| format!("x-{n}: y\r\n")).collect();
+    format!("HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n").leak().as_bytes()
+}
+
 async fn read_request(tcp: &mut TcpStream) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -93,6 +99,12 @@ async fn the_status_of_an_answer_counts_whatever_its_body_is() {
             Delivered,
         ),
         (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", OPEN, Delivered),
+        // RFC 9112 section 5.2: a client takes a folded header.
+        (b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\n\tc\r\ncontent-length: 0\r\n\r\n", OPEN, Delivered),
+        (b"HTTP/1.1 503 Busy\r\nx: a\r\n b\r\nretry-after:\r\n 60\r\n\r\n", OPEN, Retry(Duration::from_secs(60))),
+        (b"HTTP/1.1 200 OK\r\nx : a\r\ncontent-length : 0\r\n\r\n", OPEN, Delivered),
+        (b"HTTP/1.1 200 OK\r\nno header at all\r\nx y: z\r\ncontent-length: 0\r\n\r\n", OPEN, Delivered),
+        (many_headers(), OPEN, Delivered),
         (b"HTTP/1.1 204 No Content\r\n\r\nno body is due", OPEN, Delivered),
         (b"HTTP/1.1 204 No Content\r\ncontent-length: 4\r\n\r\nbody", CLOSED, Delivered),
         (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nbody", OPEN, Rejected),
