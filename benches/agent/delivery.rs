@@ -8,6 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use imagestore_agent::agent::DaemonContext;
+use imagestore_agent::catalog::Language;
 use imagestore_agent::common::{SystemClock, SystemRandom};
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
@@ -81,6 +82,7 @@ impl NotifierFixture {
             }),
             client,
             format: EventFormat::CloudEvents,
+            language: Language::English,
             max_pending: 1_000_000,
             start_spread: Duration::ZERO,
             last_delivery_timeout: Duration::from_secs(5),
@@ -142,8 +144,12 @@ pub(crate) async fn one_event() {
 /// Sends the same requests by a client without a ledger, on as many connections as there are
 /// stores.
 async fn bare(address: SocketAddr, total: u64) -> Duration {
-    let event =
-        WebhookEvent::from_notice(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents);
+    let event = WebhookEvent::from_notice(
+        &notice(1, 1),
+        NodeId::from_u128(7),
+        EventFormat::CloudEvents,
+        Language::English,
+    );
     let body = Bytes::from(event[0].body.clone());
     let begun = Instant::now();
     let mut clients = JoinSet::new();

@@ -54,7 +54,7 @@ pub fn init_directory(
         }
         Ok(inspection) => ExitStatus::Ok.after_output(print_text(&to_text(path, &inspection))),
         Err(InitError::Fault(fault)) if as_json => {
-            let error = &ErrorCode::from_fault("SYS.1006", &fault);
+            let error = &ErrorCode::from_fault("SYS.1006", &fault, Language::English);
             ExitStatus::Failed.after_output(print_json(&json!(ErrorResponse { error })))
         }
         Err(error) => {

@@ -93,6 +93,7 @@ impl TaskStarter {
                 CallbackFormat::CloudEvents => EventFormat::CloudEvents,
                 CallbackFormat::ZStack => EventFormat::ZStack,
             },
+            language: self.settings.api.language,
             max_pending: callback.max_pending,
             start_spread: callback.start_spread,
             last_delivery_timeout: LAST_DELIVERY_TIMEOUT,
@@ -135,7 +136,9 @@ impl TaskStarter {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (ledger, digests) = (self.daemon.ledger.clone(), JobDigests::new(key));
         let jobs = JobRegistry::new(ledger, digests, stored, clock, random);
-        let run = jobs.clone().run_jobs(interrupted_job_body, self.stop.clone());
+        let language = self.settings.api.language;
+        let render = move |job| interrupted_job_body(job, language);
+        let run = jobs.clone().run_jobs(render, self.stop.clone());
         self.spawn_infallible("jobs", run);
         jobs
     }
@@ -209,6 +212,7 @@ impl TaskStarter {
             stores: registry.clone(),
             daemon_conditions: conditions.clone(),
             notifier: notifier.clone(),
+            language: self.settings.api.language,
         };
         let stop = self.stop.clone();
         self.spawn_infallible("heartbeat", heartbeat.run_heartbeat(stop));

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::api::response;
 use super::auth::Role;
 use super::auth::access_key::SignatureRefusal;
+use super::error_text::error_language;
 use crate::agent::{AcceptError, ReconnectError};
 use crate::management::{PostShare, ReplyRefusal, UrlError};
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
@@ -353,7 +354,8 @@ impl From<InvalidBody> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = response::error_response(self.status(), &self.error_code());
+        let mut response =
+            response::error_response(self.status(), &self.error_code(error_language()));
         if let Some(denial) = self.access_denial() {
             response.extensions_mut().insert(denial);
         }

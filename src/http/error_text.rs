@@ -5,6 +5,7 @@ use super::auth::Role;
 use super::auth::accounts::limiter::MAX_WRONG_LOGINS;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RATE_WINDOW};
 use super::error::ApiError;
+use crate::catalog::Language;
 use crate::management::UrlError;
 use crate::model::Reason;
 use crate::wire::{ErrorCode, InvalidBody};
@@ -15,13 +16,39 @@ const UPDATE_PATH: &str = "$.updateImageStoreBackupStorage";
 /// The remedy for an address or URL outside `server.agent_allow`.
 const AGENT_ALLOW_REMEDY: &str = "add the network of the management node to server.agent_allow";
 
+tokio::task_local! {
+    /// Handlers return errors from many places that do not know the settings. The middleware
+    /// therefore sets the language for the future that handles a request.
+    static ERROR_LANGUAGE: Language;
+}
+
+/// Runs a future whose errors have this language.
+pub(super) async fn with_error_language<F: Future>(language: Language, future: F) -> F::Output {
+    ERROR_LANGUAGE.scope(language, future).await
+}
+
+/// Returns the language of the errors of the present request. Outside a request it is English.
+pub(super) fn error_language() -> Language {
+    ERROR_LANGUAGE.try_with(|language| *language).unwrap_or(Language::English)
+}
+
 impl ApiError {
     /// Returns the error object of the response.
-    pub(super) fn error_code(&self) -> ErrorCode {
-        self.plain_error_code().with_remedy_in_details()
+    pub(super) fn error_code(&self, language: Language) -> ErrorCode {
+        let error = self.plain_error_code(language);
+        let error = if self.is_translatable() { error.translated(language) } else { error };
+        error.with_remedy_in_details()
     }
 
-    fn plain_error_code(&self) -> ErrorCode {
+    /// Returns true if the texts of [`ApiError::plain_error_code`] are English and may be
+    /// translated. Clients compare those of an unknown job and of a signature, and those of faults
+    /// have their language already.
+    fn is_translatable(&self) -> bool {
+        let is_compared = matches!(self, Self::UnknownJob | Self::SignatureRefused(_));
+        !is_compared && self.reason().is_none()
+    }
+
+    fn plain_error_code(&self, language: Language) -> ErrorCode {
         match self {
             Self::InvalidUuid => remediable_error(
                 "SYS.1007",
@@ -129,9 +156,9 @@ impl ApiError {
                 remediable_error("SYS.1007", details, remedy)
             }
             Self::SessionUnchecked(fault) if fault.reason() == Reason::ManagementUnreachable => {
-                ErrorCode::from_fault("SYS.1012", fault)
+                ErrorCode::from_fault("SYS.1012", fault, language)
             }
-            Self::SessionUnchecked(fault) => ErrorCode::from_fault("SYS.1006", fault),
+            Self::SessionUnchecked(fault) => ErrorCode::from_fault("SYS.1006", fault, language),
             Self::OwnQuestion => remediable_error(
                 "SYS.1007",
                 "this is a question of this daemon to the management node about a session: \
@@ -320,13 +347,13 @@ impl ApiError {
                 "the store has no host key to accept",
                 "check offeredHostKey in the health of the store",
             ),
-            Self::AlreadyExists(fault) => ErrorCode::from_fault("SYS.1007", fault),
-            Self::ConnectFailed(failure) => ErrorCode::connect_failed(failure),
-            Self::AddFailed(failure) => ErrorCode::add_failed(failure),
+            Self::AlreadyExists(fault) => ErrorCode::from_fault("SYS.1007", fault, language),
+            Self::ConnectFailed(failure) => ErrorCode::connect_failed(failure, language),
+            Self::AddFailed(failure) => ErrorCode::add_failed(failure, language),
             Self::ChangeFailed(failure) => {
-                ErrorCode::from_fault("SYS.1006", failure.root_fault())
+                ErrorCode::from_fault("SYS.1006", failure.root_fault(), language)
             }
-            Self::RemoveFailed(failure) => ErrorCode::remove_failed(failure),
+            Self::RemoveFailed(failure) => ErrorCode::remove_failed(failure, language),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::agent::{
     DaemonConditions, DaemonContext, Registry, SharedFilesystems, StoreService as _, StoreSnapshot,
     active_conditions,
 };
+use crate::catalog::Language;
 use crate::common::for_each_fairly;
 use crate::delivery::{DeliveryOutcome, ReceiverReply};
 use crate::model::{Notice, NoticeKind, Tags};
@@ -36,6 +37,8 @@ pub struct HeartbeatTask {
     pub daemon_conditions: DaemonConditions,
     /// Gives access to the receivers.
     pub notifier: NotifierHandle,
+    /// The language of the errors in events.
+    pub language: Language,
 }
 
 impl HeartbeatTask {
@@ -117,7 +120,9 @@ impl HeartbeatTask {
             transition_count: 1,
         };
         let mut delivered = true;
-        for event in WebhookEvent::from_notice(&notice, self.daemon.node, EventFormat::CloudEvents)
+        let node = self.daemon.node;
+        for event in
+            WebhookEvent::from_notice(&notice, node, EventFormat::CloudEvents, self.language)
         {
             let (reply, outcome, _) = self.notifier.callback_endpoints().post_event(&event).await;
             delivered &= outcome.is_delivery();

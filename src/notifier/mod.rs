@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::agent::DaemonContext;
+use crate::catalog::Language;
 use crate::common::Backoff;
 use crate::delivery::DeliveryState;
 use crate::ledger::ReadError;
@@ -63,6 +64,8 @@ pub struct NotifierContext {
     pub client: CallbackClient,
     /// The format of events.
     pub format: EventFormat,
+    /// The language of the errors in events.
+    pub language: Language,
     /// Maximum number of pending notices of a store. More of them are coalesced into one.
     pub max_pending: u32,
     /// The period over which the first requests of the backlog are spread.

@@ -243,13 +243,15 @@ impl StoreDelivery {
 
     /// Posts the remaining requests of a notice, up to the first that is not delivered.
     async fn post_event(&mut self, notice: &Notice) -> (ReceiverReply, DeliveryOutcome) {
-        let NotifierContext { daemon, format, .. } = &self.shared.context;
+        let NotifierContext { daemon, format, language, .. } = &self.shared.context;
         let node = daemon.node;
         if self.parts_sent.0 != notice.position {
             self.parts_sent = (notice.position, 0);
         }
         let mut last = None;
-        for event in WebhookEvent::from_notice(notice, node, *format).iter().skip(self.parts_sent.1)
+        for event in WebhookEvent::from_notice(notice, node, *format, *language)
+            .iter()
+            .skip(self.parts_sent.1)
         {
             let (reply, outcome, _) = self.shared.endpoints.post_event(event).await;
             if !outcome.is_delivery() {

@@ -26,6 +26,7 @@ use super::sections::{
     MonitorSettings, ReplyMode, ServerSettings, Settings, SshSettings, StateSettings,
     StorageSettings, TlsSettings,
 };
+use crate::catalog::Language;
 use crate::model::Role;
 
 const fn ms(ms: u64) -> Duration {
@@ -61,6 +62,11 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>, listen_use: ListenU
             DateForm::ZStack,
         ),
         time_zone: reader.read_key("api.time_zone", &TIME_ZONE_RULE, TimeZone::UTC),
+        language: reader.read_key(
+            "api.language",
+            &OneOfRule(&[("en", Language::English), ("zh", Language::Chinese)]),
+            Language::English,
+        ),
     };
     let auth = read_auth(reader);
     let state = StateSettings {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
+use crate::catalog::Language;
 use crate::model::Role;
 
 /// The files of the daemon in the state directory. A setting must not name one of them for another
@@ -95,6 +96,8 @@ pub struct ApiSettings {
     pub dates: DateForm,
     /// The time zone of ZStack's dates.
     pub time_zone: TimeZone,
+    /// The language of the texts of errors and remedies.
+    pub language: Language,
 }
 
 /// The values of `api.dates`.

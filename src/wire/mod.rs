@@ -35,6 +35,6 @@ pub use response::{
     LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory,
     REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse,
     SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse,
-    VersionResponse, ZoneBody,
+    VersionResponse, ZoneBody, failure_text,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use imagestore_agent::catalog::Language;
 use imagestore_agent::delivery::ReceiverReply;
 use imagestore_agent::management::{CallbackClient, EventSigner, RequestTimeouts};
 use imagestore_agent::model::NodeId;
@@ -29,8 +30,13 @@ fn client(settings: &CallbackSettings) -> CallbackClient {
 }
 
 fn event() -> WebhookEvent {
-    WebhookEvent::from_notice(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents)
-        .remove(0)
+    WebhookEvent::from_notice(
+        &notice(1, 1),
+        NodeId::from_u128(7),
+        EventFormat::CloudEvents,
+        Language::English,
+    )
+    .remove(0)
 }
 
 fn answered(status: u16) -> ReceiverReply {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use imagestore_agent::catalog::Language;
 use imagestore_agent::delivery::{DeliveryOutcome, ReceiverReply, classify};
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::model::NodeId;
@@ -63,8 +64,13 @@ async fn read_request(tcp: &mut TcpStream) {
 }
 
 fn transition() -> WebhookEvent {
-    WebhookEvent::from_notice(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents)
-        .remove(0)
+    WebhookEvent::from_notice(
+        &notice(1, 1),
+        NodeId::from_u128(7),
+        EventFormat::CloudEvents,
+        Language::English,
+    )
+    .remove(0)
 }
 
 /// Posts an event, and checks that a body that is left open does not delay the result.

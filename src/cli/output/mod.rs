@@ -137,7 +137,9 @@ pub(super) fn format_failure(body: &Value) -> String {
 /// Returns the failure without its remedy, which has a line of its own.
 fn error_summary(error: &Value) -> String {
     let details = raw_str_field(error, "details");
-    let details = mask_hidden(details.rsplit_once(REMEDY_MARK).map_or(details, |(text, _)| text));
+    let without_remedy = |mark| Some(details.rsplit_once(mark)?.0);
+    let marks = [REMEDY_MARK.en, REMEDY_MARK.zh];
+    let details = mask_hidden(marks.into_iter().find_map(without_remedy).unwrap_or(details));
     if details.is_empty() { str_field(error, "description") } else { details }
 }
 

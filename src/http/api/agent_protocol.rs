@@ -21,10 +21,11 @@ use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
+use crate::http::error_text::error_language;
 use crate::management::{ReplyUrl, TaskReply};
 use crate::model::{AttemptFailure, Reason, Status, StoreUuid, Tags};
 use crate::wire::headers::{CALLBACK_URL, TASK_UUID};
-use crate::wire::{AgentCommand, AgentReply};
+use crate::wire::{AgentCommand, AgentReply, failure_text};
 
 /// Maximum length of a `taskuuid`, in bytes. ZStack sends 32.
 pub(crate) const MAX_TASK_UUID_BYTES: usize = 64;
@@ -88,7 +89,7 @@ async fn connect_store<S: StoreService>(
         }
         Err(ReconnectError::Failed(failure)) => {
             audit.set_reason(failure.root_fault().reason());
-            Ok(AgentReply::failure_reply(failure_text(&failure)))
+            Ok(AgentReply::failure_reply(reply_text(&failure, error_language())))
         }
         Err(ReconnectError::UnknownStore(uuid)) => {
             Ok(AgentReply::failure_reply(format!("the store {uuid} has been removed")))
@@ -124,7 +125,7 @@ fn ping_reply(snapshot: &StoreSnapshot) -> AgentReply {
     let is_probed = snapshot.checks.examine.last.is_some();
     let reply = match (snapshot.durable.status, &snapshot.durable.failure) {
         (Status::Connected, _) => AgentReply::success_reply(),
-        (_, Some(failure)) => AgentReply::failure_reply(failure_text(failure)),
+        (_, Some(failure)) => AgentReply::failure_reply(reply_text(failure, error_language())),
         (status, None) => AgentReply::failure_reply(format!("the store is {status}")),
     };
     AgentReply { uuid: is_probed.then(|| snapshot.store.uuid.to_string()), ..reply }
@@ -137,8 +138,13 @@ fn unknown_store_reply(command: &AgentCommand) -> AgentReply {
 }
 
 /// Returns the failure and its remedy in one text, because the reply has only one field for both.
-fn failure_text(failure: &AttemptFailure) -> String {
-    format!("{failure}. Remedy: {}", fault_action(failure.root_fault(), Language::English))
+fn reply_text(failure: &AttemptFailure, language: Language) -> String {
+    let action = fault_action(failure.root_fault(), language);
+    let text = failure_text(failure, language);
+    match language {
+        Language::English => format!("{text}. Remedy: {action}"),
+        Language::Chinese => format!("{text}。处理：{action}"),
+    }
 }
 
 fn is_transient(failure: &AttemptFailure) -> bool {

@@ -27,6 +27,7 @@ use super::auth::accounts::Accounts;
 use super::auth::rate_limit::SourceCounter;
 use super::error::ApiError;
 use crate::agent::StoreService;
+use crate::catalog::Language;
 use crate::management::ReplyQueue;
 use crate::model::{StoreUuid, ZoneUuid};
 use crate::wire::DateFormat;
@@ -58,6 +59,8 @@ pub(crate) struct AppState<S> {
     pub(crate) auth_failures: Arc<Mutex<SourceCounter>>,
     /// The format of ZStack's dates.
     pub(crate) dates: DateFormat,
+    /// The language of remedies: `api.language`.
+    pub(crate) language: Language,
     pub(crate) readiness: Arc<dyn ReadinessCheck>,
     pub(crate) daemon: DaemonInfo,
     /// Queue of the replies to asynchronous calls of the agent protocol.

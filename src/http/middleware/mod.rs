@@ -29,8 +29,10 @@ use super::auth::{PeerAddress, Principal};
 use super::body::{CompleteBody, drain_body, read_body};
 use super::denial_log::DenialLog;
 use super::error::{AccessDenial, ApiError};
+use super::error_text::with_error_language;
 use super::limits::ServerLimits;
 use super::request_start::RequestStart;
+use crate::catalog::Language;
 use crate::common::Random;
 
 const JSON_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
@@ -50,6 +52,8 @@ pub(super) struct ApiService {
     pub(super) limits: ServerLimits,
     /// The permits for large bodies.
     pub(super) large_bodies: Arc<Semaphore>,
+    /// The language of the errors: `api.language`.
+    pub(super) language: Language,
 }
 
 impl ApiService {
@@ -80,7 +84,7 @@ impl ApiService {
         // denied.
         let is_quiet = method.is_safe() && !enabled!(Level::DEBUG);
         let request_span = if is_quiet { Span::none() } else { span() };
-        async {
+        let handled = async {
             let response = self.authenticate_and_dispatch(peer, source, permit, request).await;
             let mut response = response.unwrap_or_else(|error| match is_legacy_api(uri.path()) {
                 true => legacy::failure(error),
@@ -97,9 +101,8 @@ impl ApiService {
             headers.insert(request_id::REQUEST_ID_HEADER, id.clone());
             debug!(status = response.status().as_u16(), "request handled");
             response
-        }
-        .instrument(request_span)
-        .await
+        };
+        with_error_language(self.language, handled.instrument(request_span)).await
     }
 
     /// Returns the source of a request.

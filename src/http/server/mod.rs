@@ -177,10 +177,11 @@ impl HttpServer {
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             dates: context.dates.clone(),
+            language: context.api.language,
             readiness: context.readiness,
             daemon: context.daemon,
             replies: context.replies,
-            jobs: JobRunner::new(context.jobs, context.hooks, context.dates),
+            jobs: JobRunner::new(context.jobs, context.hooks, context.dates, context.api.language),
             job_call_rules: JobCallRules {
                 reply: context.api.reply,
                 answer_within: context.api.answer_within,
@@ -190,6 +191,7 @@ impl HttpServer {
             stop: stop.clone(),
         };
         let service = ApiService {
+            language: context.api.language,
             router: api::build_router(&self.base_paths, &self.agent_prefixes, state),
             authenticator: Authenticator {
                 host_allowlist: self.host_allowlist,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::json::to_json;
 use super::response::{DateFormat, ErrorCode, InventoryBody};
+use crate::catalog::Language;
 use crate::model::{NodeId, Notice, NoticeKind, Status};
 
 pub use heartbeat::{HeartbeatWriter, StoreHeartbeat, parse_resync_request};
@@ -98,10 +99,15 @@ struct DisconnectedBody {
 impl WebhookEvent {
     /// Returns the events of one notice, in the order of delivery. Only ZStack's format can need
     /// two: a failure that disconnects the store has a path of its own.
-    pub fn from_notice(notice: &Notice, node: NodeId, format: EventFormat) -> Vec<Self> {
+    pub fn from_notice(
+        notice: &Notice,
+        node: NodeId,
+        format: EventFormat,
+        language: Language,
+    ) -> Vec<Self> {
         match format {
-            EventFormat::CloudEvents => vec![cloud_event(notice, node)],
-            EventFormat::ZStack => zstack_events(notice),
+            EventFormat::CloudEvents => vec![cloud_event(notice, node, language)],
+            EventFormat::ZStack => zstack_events(notice, language),
         }
     }
 }
@@ -122,11 +128,11 @@ fn event_source(node: NodeId) -> String {
     format!("/imagestore-agent/{node}")
 }
 
-fn disconnect_reason(notice: &Notice) -> Option<ErrorCode> {
-    notice.failure.as_ref().map(ErrorCode::connect_failed)
+fn disconnect_reason(notice: &Notice, language: Language) -> Option<ErrorCode> {
+    notice.failure.as_ref().map(|failure| ErrorCode::connect_failed(failure, language))
 }
 
-fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
+fn cloud_event(notice: &Notice, node: NodeId, language: Language) -> WebhookEvent {
     let id = event_id(notice);
     let body = to_json(&CloudEvent {
         specversion: "1.0",
@@ -144,7 +150,7 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
             old_status: notice.old_status.as_str(),
             new_status: notice.new_status.as_str(),
             inventory: InventoryBody::from_inventory(&notice.inventory, &DateFormat::ZSTACK_UTC),
-            reason: disconnect_reason(notice),
+            reason: disconnect_reason(notice, language),
             attempt: notice.attempt.0,
             epoch: notice.position.epoch.0,
             seq: notice.position.seq.0,
@@ -162,7 +168,7 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
     }
 }
 
-fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
+fn zstack_events(notice: &Notice, language: Language) -> Vec<WebhookEvent> {
     let id = event_id(notice);
     let change = to_json(&StatusChange {
         backup_storage_uuid: notice.store.to_string(),
@@ -181,7 +187,7 @@ fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
     };
     let mut events = vec![event(id.clone(), "/backup-storage/status/change", change)];
     if notice.new_status == Status::Disconnected
-        && let Some(reason) = disconnect_reason(notice)
+        && let Some(reason) = disconnect_reason(notice, language)
     {
         let backup_storage_uuid = notice.store.to_string();
         let body = to_json(&DisconnectedBody { backup_storage_uuid, reason });
@@ -220,7 +226,12 @@ mod tests {
     }
 
     fn only(notice: &Notice) -> (WebhookEvent, Value) {
-        let [event] = &WebhookEvent::from_notice(notice, NODE, EventFormat::CloudEvents)[..] else {
+        let [event] = &WebhookEvent::from_notice(
+            notice,
+            NODE,
+            EventFormat::CloudEvents,
+            Language::English,
+        )[..] else {
             panic!()
         };
         (event.clone(), serde_json::from_slice(&event.body).unwrap())
@@ -272,13 +283,18 @@ mod tests {
 
     #[test]
     fn zstacks_format_has_its_own_path_for_a_disconnect() {
-        let events = WebhookEvent::from_notice(&notice(), NODE, EventFormat::ZStack);
+        let events =
+            WebhookEvent::from_notice(&notice(), NODE, EventFormat::ZStack, Language::English);
         let paths: Vec<_> = events.iter().map(|event| event.command_path.unwrap()).collect();
         assert_eq!(paths, ["/backup-storage/status/change", "/backup-storage/disconnected"]);
         assert_ne!(events[0].id, events[1].id);
         let drop: Value = serde_json::from_slice(&events[1].body).unwrap();
         assert_eq!(drop["reason"]["code"], "BS.1500");
         let connected = Notice { new_status: Status::Connected, failure: None, ..notice() };
-        assert_eq!(WebhookEvent::from_notice(&connected, NODE, EventFormat::ZStack).len(), 1);
+        assert_eq!(
+            WebhookEvent::from_notice(&connected, NODE, EventFormat::ZStack, Language::English)
+                .len(),
+            1
+        );
     }
 }

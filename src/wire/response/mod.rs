@@ -19,7 +19,7 @@ use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
 pub use date::DateFormat;
 pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, FindingBody};
-pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK};
+pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK, failure_text};
 pub use history::HistoryLine;
 pub use inventory::{InventoryBody, InventoryResponse};
 pub use legacy::LegacyResponse;

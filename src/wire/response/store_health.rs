@@ -36,12 +36,15 @@ pub struct ConditionBody {
 
 impl ConditionBody {
     /// Returns the conditions of the three checks.
-    pub fn check_conditions(checks: &StoreChecks) -> Vec<Self> {
+    pub fn check_conditions(checks: &StoreChecks, language: Language) -> Vec<Self> {
         let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
-        named.into_iter().map(|(kind, check)| Self::check_condition(kind, check)).collect()
+        named
+            .into_iter()
+            .map(|(kind, check)| Self::check_condition(kind, check, language))
+            .collect()
     }
 
-    fn check_condition(kind: &'static str, check: &CheckState) -> Self {
+    fn check_condition(kind: &'static str, check: &CheckState, language: Language) -> Self {
         let (status, reason, message) = match (&check.fault, check.last) {
             _ if check.is_overdue() => {
                 let obstacle = check.obstacle.as_ref().map(|fault| fault.details());
@@ -59,10 +62,7 @@ impl ConditionBody {
             status,
             reason,
             message,
-            remedy: check
-                .fault
-                .as_ref()
-                .map(|fault| fault_action(fault, Language::English).into_owned()),
+            remedy: check.fault.as_ref().map(|fault| fault_action(fault, language).into_owned()),
             last_probe_time: check.last.map(rfc3339_text),
             last_transition_time: check.since.map(rfc3339_text),
             last_good_time: check.last_good.map(rfc3339_text),
@@ -73,6 +73,7 @@ impl ConditionBody {
     pub fn new_active(
         condition: Condition,
         message: String,
+        language: Language,
         probed: Option<Timestamp>,
         since: Option<Timestamp>,
     ) -> Self {
@@ -83,7 +84,7 @@ impl ConditionBody {
             status: "True",
             reason: kind,
             message,
-            remedy: Some(action.plain(Language::English).into_owned()),
+            remedy: Some(action.plain(language).into_owned()),
             last_probe_time: probed.map(rfc3339_text),
             last_transition_time: since.map(rfc3339_text),
             last_good_time: None,

@@ -32,6 +32,7 @@ mod isolation;
 mod job_kills;
 mod jobs;
 mod kills;
+mod languages;
 mod large_bodies;
 mod ledger_damage;
 mod log;

@@ -266,7 +266,7 @@ fn assert_remedy_in_details(error: &Value) {
     else {
         return;
     };
-    let (_, short) = details.split_once(REMEDY_MARK).unwrap_or_else(|| panic!("{details}"));
+    let (_, short) = details.split_once(REMEDY_MARK.en).unwrap_or_else(|| panic!("{details}"));
     assert!(remedy.starts_with(short) && !short.is_empty(), "{details}");
 }
 

@@ -12,6 +12,7 @@ mod health;
 mod hooks;
 mod input;
 mod jobs;
+mod languages;
 mod liberal;
 mod limits;
 mod queries;

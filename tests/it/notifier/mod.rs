@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagestore_agent::agent::DaemonContext;
+use imagestore_agent::catalog::Language;
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::model::{NodeId, Notice, StoreUuid};
@@ -85,6 +86,7 @@ impl NotifierFixture {
                 .unwrap()
                 .unwrap(),
             format: EventFormat::CloudEvents,
+            language: Language::English,
             max_pending: 1000,
             start_spread: Duration::ZERO,
             last_delivery_timeout: Duration::from_secs(5),

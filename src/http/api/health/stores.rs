@@ -78,7 +78,7 @@ pub(in crate::http::api) async fn get_store_health<S: StoreService>(
     let body = HealthBody {
         inventory: InventoryBody::from_inventory(&snapshot.inventory, &state.dates),
         since: snapshot.durable.since.to_string(),
-        reason: failure.map(ErrorCode::connect_failed),
+        reason: failure.map(|failure| ErrorCode::connect_failed(failure, state.language)),
         conditions: condition_bodies(&state, &snapshot, &shared),
         capacity: CapacityBody::new(snapshot.durable.capacity, snapshot.durable.inodes),
         filesystem: (&snapshot.store.mount).into(),
@@ -103,7 +103,10 @@ fn condition_bodies<S>(
     let probed = snapshot.checks.examine.last;
     let active = active_conditions(snapshot, shared, &state.daemon.conditions).into_iter();
     let active = active.map(|ActiveCondition { condition, message, since }| {
-        ConditionBody::new_active(condition, message, probed, since)
+        ConditionBody::new_active(condition, message, state.language, probed, since)
     });
-    ConditionBody::check_conditions(&snapshot.checks).into_iter().chain(active).collect()
+    ConditionBody::check_conditions(&snapshot.checks, state.language)
+        .into_iter()
+        .chain(active)
+        .collect()
 }

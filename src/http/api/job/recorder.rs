@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Mutex;
 
 use crate::agent::{OperationOutcome, OutcomeRecorder};
+use crate::catalog::Language;
 use crate::common::lock_unpoisoned;
 use crate::http::api::operation::OperationResult;
 use crate::http::api::response::{self, SchemaRequest};
@@ -22,6 +23,7 @@ pub(in crate::http::api) struct ResultForm {
     pub(in crate::http::api) failure_error: FailureError,
     pub(in crate::http::api) schema: SchemaRequest,
     pub(in crate::http::api) dates: DateFormat,
+    pub(in crate::http::api) language: Language,
 }
 
 /// Adds the result of one job to ledger changes.
@@ -46,13 +48,13 @@ impl JobRecorder {
     /// Creates the result of an operation that ends now. It is that of the store after it, or of a
     /// removal. The same outcome always has the same body.
     fn new_result(&self, outcome: Result<Option<&Inventory>, &ApiError>) -> JobResult {
-        let ResultForm { schema, dates, .. } = &self.form;
+        let ResultForm { schema, dates, language, .. } = &self.form;
         let body = match outcome {
             Ok(Some(inventory)) => {
                 response::json_bytes(&InventoryResponse::new(inventory, schema.0, dates))
             }
             Ok(None) => response::json_bytes(&EmptyResponse {}),
-            Err(error) => error_bytes(error),
+            Err(error) => error_bytes(error, *language),
         };
         self.registry.new_result(outcome.is_ok(), body)
     }
@@ -99,12 +101,12 @@ impl OutcomeRecorder for JobRecorder {
     }
 }
 
-pub(in crate::http::api) fn error_bytes(error: &ApiError) -> Vec<u8> {
-    response::json_bytes(&ErrorResponse { error: &error.error_code() })
+pub(in crate::http::api) fn error_bytes(error: &ApiError, language: Language) -> Vec<u8> {
+    response::json_bytes(&ErrorResponse { error: &error.error_code(language) })
 }
 
 /// Returns the body of the result of a job that was running when the daemon stopped.
-pub fn interrupted_job_body(job: InterruptedJob) -> Vec<u8> {
+pub fn interrupted_job_body(job: InterruptedJob, language: Language) -> Vec<u8> {
     let details = match job.changed_definition {
         true => {
             "the daemon was restarted while the job ran: the definition of the store had been \
@@ -117,5 +119,5 @@ pub fn interrupted_job_body(job: InterruptedJob) -> Vec<u8> {
     };
     let fault = Fault::new(Reason::InterruptedByRestart, details)
         .with_remedy("read the store, and repeat the request with a new job uuid if it is needed");
-    error_bytes(&ApiError::ConnectFailed(AttemptFailure::from_fault(fault)))
+    error_bytes(&ApiError::ConnectFailed(AttemptFailure::from_fault(fault)), language)
 }

@@ -25,6 +25,7 @@ use super::call::JobCall;
 use super::promised_body::PromisedBody;
 use super::recorder::{FailureError, JobRecorder, ResultForm};
 use crate::agent::OutcomeRecorder;
+use crate::catalog::Language;
 use crate::common::{crash_point, lock_unpoisoned};
 use crate::hooks::{HookCounts, HookQueue};
 use crate::http::api::operation::OperationResult;
@@ -83,12 +84,18 @@ pub(in crate::http) struct JobRunner {
     registry: JobRegistry,
     hooks: HookQueue,
     dates: DateFormat,
+    language: Language,
     running: Arc<Mutex<HashMap<JobId, RunningJob>>>,
 }
 
 impl JobRunner {
-    pub(in crate::http) fn new(registry: JobRegistry, hooks: HookQueue, dates: DateFormat) -> Self {
-        Self { registry, hooks, dates, running: Arc::default() }
+    pub(in crate::http) fn new(
+        registry: JobRegistry,
+        hooks: HookQueue,
+        dates: DateFormat,
+        language: Language,
+    ) -> Self {
+        Self { registry, hooks, dates, language, running: Arc::default() }
     }
 
     /// Returns the counts of the web hooks.
@@ -154,6 +161,7 @@ impl JobRunner {
                         failure_error,
                         schema: call.call.schema,
                         dates: self.dates.clone(),
+                        language: self.language,
                     },
                     operation,
                 );

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::http::api::response;
 use crate::http::error::ApiError;
+use crate::http::error_text::error_language;
 use crate::wire::LegacyResponse;
 
 /// Answers any message with an error in the form of the protocol.
@@ -18,7 +19,7 @@ pub(in crate::http::api) async fn fail_message() -> Response {
 
 /// Creates the response with an error in the form of the protocol.
 pub(in crate::http) fn failure(error: ApiError) -> Response {
-    let body = LegacyResponse::failed(&error.error_code());
+    let body = LegacyResponse::failed(&error.error_code(error_language()));
     let mut response = error.into_response();
     if let Ok(body) = body {
         *response.body_mut() = response::json_bytes(&body).into();
