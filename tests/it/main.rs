@@ -16,6 +16,7 @@ mod cli;
 mod daemon;
 mod deployment;
 mod docs;
+mod generated_docs;
 mod http;
 mod management;
 mod notifier;
