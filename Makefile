@@ -64,6 +64,7 @@ package-files:
 			$(STAGED)/usr/share/man/man1/imagestore-agent-$$command.1.gz || exit 1; \
 	done
 	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md docs/openapi.json
+	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent/zh docs/zh/*.md
 
 # Builds a package for Debian 12 and later in target/deb.
 DEB = target/package/deb

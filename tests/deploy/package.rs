@@ -108,7 +108,8 @@ fn the_rpm_holds_what_the_deb_holds() {
     };
     let of_deb = run("sh", &["-c", &format!("dpkg-deb --fsys-tarfile {} | tar -t", deb.display())]);
     let of_rpm = run("rpm", &["-qpl", rpm]);
-    let directories = ["/usr/share/doc/imagestore-agent".to_owned()].into();
+    let docs = "/usr/share/doc/imagestore-agent";
+    let directories = [docs.to_owned(), format!("{docs}/zh")].into();
     assert_eq!(&listed(of_rpm) - &directories, listed(of_deb));
     let config_files = run("rpm", &["-qp", "--configfiles", rpm]);
     assert_eq!(config_files.trim(), "/etc/imagestore-agent/agent.toml");
