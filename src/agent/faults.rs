@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use crate::common::BlockingError;
-use crate::ledger::CommitError;
+use crate::ledger::{CommitError, ReadError};
 use crate::model::{Fault, ImageDir, Reason, Store, StoreUuid, ZoneUuid};
 
 /// The daemon is stopping, or the task that was to reply has ended.
@@ -51,6 +51,16 @@ pub(super) fn ledger_read_stalled(waited: Duration) -> Fault {
     Fault::new(Reason::StateDiskTrouble, "the state disk does not respond")
         .with_detail("milliseconds", waited.as_millis())
         .with_remedy("check the disk of state.dir, and repeat the request when the disk responds")
+}
+
+/// The events of the stores cannot be read.
+pub(super) fn events_unreadable(error: &ReadError) -> Fault {
+    let reason = match error {
+        ReadError::Unreadable(_) => Reason::StateDiskTrouble,
+        ReadError::Busy => Reason::AgentBusy,
+        ReadError::Closed => Reason::AgentStopping,
+    };
+    Fault::new(reason, format!("the events cannot be read: {error}"))
 }
 
 /// The state disk did not confirm a commit within `waited`.

@@ -17,6 +17,7 @@
 mod checks;
 mod conditions;
 mod context;
+mod event_reader;
 mod faults;
 mod login;
 mod outcome;
@@ -29,6 +30,7 @@ pub use conditions::{
     active_conditions, total_capacity,
 };
 pub use context::{AgentContext, DaemonContext, OutboxSignal};
+pub use event_reader::EventReader;
 pub use login::trial::TrialLogins;
 pub use outcome::{OperationOutcome, OutcomeRecorder};
 pub use registry::Registry;

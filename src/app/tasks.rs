@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{cert_reload, process, state_disk};
 use crate::agent::{
-    AgentContext, DaemonConditions, DaemonContext, DeliveryMonitor, OutboxSignal, Registry,
-    RegistryTask, TrialLogins,
+    AgentContext, DaemonConditions, DaemonContext, DeliveryMonitor, EventReader, OutboxSignal,
+    Registry, RegistryTask, TrialLogins,
 };
 use crate::common::keep_thread_alive;
 use crate::hooks::HookQueue;
@@ -304,6 +304,7 @@ impl TaskStarter {
                 notifier,
                 process_stats: process::process_stats(),
             },
+            events: EventReader::new(self.daemon.ledger.clone()),
             replies,
             jobs,
             hooks,

@@ -41,6 +41,12 @@ pub struct ServerLimits {
     /// Maximum number of large bodies in memory. Eight of them have 10 MiB, however many clients
     /// send one. The others wait for their turn.
     pub max_large_bodies: usize,
+    /// Maximum number of open streams of events. They are counted apart from the connections above.
+    /// A waiting stream costs some 30 KiB with its connection.
+    pub max_event_streams: usize,
+    /// Time after which a waiting stream sends a comment, so that the client and the proxies on the
+    /// way see that the connection lives.
+    pub event_comment_interval: Duration,
     /// Maximum time without progress of a response, because the client does not read it.
     pub write_timeout: Duration,
 }
@@ -59,6 +65,8 @@ impl Default for ServerLimits {
             max_body_bytes: MAX_BODY_BYTES,
             large_body_bytes: 64 * 1024,
             max_large_bodies: 8,
+            max_event_streams: 50,
+            event_comment_interval: Duration::from_secs(15),
             write_timeout: Duration::from_secs(30),
         }
     }

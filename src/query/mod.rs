@@ -21,6 +21,7 @@ mod operand;
 mod operator;
 mod pattern;
 mod record_query;
+mod span;
 #[cfg(test)]
 mod tests;
 mod text_order;
@@ -29,3 +30,4 @@ pub use capacity_scope::CapacityScope;
 pub use field::{QueryField, STORE_FIELDS, ZONE_FIELDS};
 pub use invalid_parameter::InvalidParameter;
 pub use record_query::{QueryAnswer, RecordQuery};
+pub use span::parse_span;

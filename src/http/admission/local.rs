@@ -1,9 +1,11 @@
 //! Limits the number of open Unix socket connections, and decides whether a connection is kept
 //! alive after a response.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::common::lock_unpoisoned;
 
 /// The permits for the connections of the Unix socket.
 pub(crate) struct LocalLimiter {
@@ -25,20 +27,31 @@ impl LocalLimiter {
     /// Returns a permit, or `None` if all permits are in use.
     pub(crate) fn try_acquire(&self) -> Option<LocalPermit> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        Some(LocalPermit { permit, reserve: self.reserve })
+        Some(LocalPermit {
+            limit: Arc::clone(&self.permits),
+            permit: Mutex::new(Some(permit)),
+            reserve: self.reserve,
+        })
     }
 }
 
 /// A permit for one connection. Dropping it releases the permit.
 pub(crate) struct LocalPermit {
-    permit: OwnedSemaphorePermit,
+    limit: Arc<Semaphore>,
+    /// `None` once the connection has a stream of events, which has a limit of its own.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
     reserve: usize,
 }
 
 impl LocalPermit {
     /// Returns true if too few permits are free to keep this connection after its response.
     pub(super) fn should_close_after_response(&self) -> bool {
-        self.permit.semaphore().available_permits() < self.reserve
+        self.limit.available_permits() < self.reserve
+    }
+
+    /// Records that the response of the connection is a stream of events, which is its last one.
+    pub(super) fn record_stream(&self) {
+        drop(lock_unpoisoned(&self.permit).take());
     }
 }
 
@@ -57,6 +70,20 @@ mod tests {
         assert!(three.should_close_after_response() && limiter.try_acquire().is_none());
         drop((two, three));
         assert!(!one.should_close_after_response() && limiter.try_acquire().is_some());
+    }
+
+    #[test]
+    fn a_stream_gives_its_permit_back() {
+        let limiter = LocalLimiter::new(1, 1);
+        let stream = limiter.try_acquire().unwrap();
+        assert!(limiter.try_acquire().is_none());
+        stream.record_stream();
+        stream.record_stream();
+        let other = limiter.try_acquire().unwrap();
+        drop(stream);
+        assert!(limiter.try_acquire().is_none());
+        drop(other);
+        assert!(limiter.try_acquire().is_some());
     }
 
     #[test]

@@ -45,6 +45,15 @@ impl ConnectionPermit {
         }
     }
 
+    /// Records that the response is a stream of events, which is the last one of its connection.
+    /// The connection gives its permit back, because the streams have a limit of their own.
+    pub(super) fn record_stream(&self) {
+        match self {
+            Self::Local(permit) => permit.record_stream(),
+            Self::Remote(permit) => permit.record_stream(),
+        }
+    }
+
     /// Returns true if too many connections are open to keep this one after its response.
     pub(super) fn should_close_after_response(&self) -> bool {
         match self {

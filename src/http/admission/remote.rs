@@ -132,6 +132,10 @@ impl RemotePermit {
         promotion
     }
 
+    pub(super) fn record_stream(&self) {
+        self.shared.change(|table| table.record_stream(self.id));
+    }
+
     pub(super) fn should_close_after_response(&self) -> bool {
         let is_trusted =
             self.has_session.load(Ordering::Relaxed) || self.has_network.load(Ordering::Relaxed);

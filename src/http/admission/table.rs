@@ -9,6 +9,8 @@
 //! - Reserve: its source has its share already, and none of that share is silent. These are closed
 //!   only for another one of the reserve.
 //! - Trusted: it has shown a credential. These are never closed for another connection.
+//! - Stream: its response is a stream of events. These have a limit of their own, and are never
+//!   closed for another connection either.
 //!
 //! Within a class, the oldest connection is closed first. Sources that hold no more than an equal
 //! part of all connections are spared as long as another source holds more. Otherwise sources that
@@ -59,6 +61,7 @@ pub(super) enum ConnectionClass {
     Served,
     Reserve,
     Trusted(Credential),
+    Stream,
 }
 
 /// A group of classes that share their bounds.
@@ -67,6 +70,7 @@ enum Pool {
     Open,
     Reserve,
     Trusted(Credential),
+    Stream,
 }
 
 impl ConnectionClass {
@@ -75,6 +79,7 @@ impl ConnectionClass {
             Self::Silent | Self::Served => Pool::Open,
             Self::Reserve => Pool::Reserve,
             Self::Trusted(credential) => Pool::Trusted(credential),
+            Self::Stream => Pool::Stream,
         }
     }
 }
@@ -199,6 +204,13 @@ impl<H> AdmissionTable<H> {
         match credential {
             Credential::Network if class != Reserve => Promotion::Granted,
             Credential::Network | Credential::Session => Promotion::Full,
+        }
+    }
+
+    /// Records that the response of a connection is a stream of events, which is its last one.
+    pub(super) fn record_stream(&mut self, id: ConnectionId) {
+        if self.entries.contains_key(&id) {
+            self.move_to(id, ConnectionClass::Stream);
         }
     }
 
@@ -401,6 +413,26 @@ mod tests {
         let shown = others.map(|id| table.record_credential(id, Credential::Session));
         assert_eq!(shown, [Promotion::Granted, Promotion::Granted, Promotion::Full]);
         assert_eq!(table.record_credential(99, Credential::Session), Promotion::Evicted);
+    }
+
+    #[test]
+    fn a_stream_leaves_the_room_of_other_connections_and_is_never_closed_for_one() {
+        let mut table = AdmissionTable::new(LIMITS);
+        for _ in 0..20 {
+            let id = admit(&mut table, source(1)).id;
+            assert_eq!(table.record_credential(id, Credential::Session), Promotion::Granted);
+            table.record_stream(id);
+            assert_eq!(table.class(id), Some(ConnectionClass::Stream));
+        }
+        assert_eq!((table.trusted(), table.count(ConnectionClass::Stream)), (0, 20));
+        for n in 0..20 {
+            let evicted = admit(&mut table, source(n)).evicted;
+            assert!(evicted.is_none_or(|id| id >= 20), "{evicted:?}");
+        }
+        (0..20).for_each(|id| table.remove_ended(id));
+        assert_eq!(table.count(ConnectionClass::Stream), 0);
+        table.record_stream(0);
+        assert_eq!(table.class(0), None);
     }
 
     #[derive(Clone, Debug)]

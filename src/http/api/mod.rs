@@ -4,6 +4,7 @@
 mod accounts;
 pub(super) mod agent_protocol;
 mod description;
+pub(super) mod events;
 pub(super) mod health;
 pub(super) mod job;
 mod operation;
@@ -31,6 +32,7 @@ use crate::catalog::Language;
 use crate::management::ReplyQueue;
 use crate::model::{StoreUuid, ZoneUuid};
 use crate::wire::DateFormat;
+use events::EventAccess;
 use health::{DaemonInfo, ReadinessCheck};
 use job::call::JobCallRules;
 use job::runner::JobRunner;
@@ -63,6 +65,7 @@ pub(crate) struct AppState<S> {
     pub(crate) language: Language,
     pub(crate) readiness: Arc<dyn ReadinessCheck>,
     pub(crate) daemon: DaemonInfo,
+    pub(crate) events: EventAccess,
     /// Queue of the replies to asynchronous calls of the agent protocol.
     pub(crate) replies: ReplyQueue,
     /// Runs the operations whose callers fetch the result later.

@@ -10,7 +10,9 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use super::job::call::JOBS_PATH;
 use super::job::result::get_job;
 use super::unsupported::{self, legacy};
-use super::{AppState, accounts, agent_protocol, description, health, queries, stores, version};
+use super::{
+    AppState, accounts, agent_protocol, description, events, health, queries, stores, version,
+};
 use crate::agent::{Registry, StoreService};
 use crate::common::string_enum;
 use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COMMAND};
@@ -151,6 +153,7 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
         Route::for_any_method(Root, &legacy_path("/{*rest}"), legacy::fail_message),
         Route::new(Get, Prefix, "/stores", health::stores::get_store_summary::<S>),
         Route::new(Get, Prefix, "/stores/{uuid}/health", health::stores::get_store_health::<S>),
+        Route::new(Get, Prefix, "/events", events::get_events::<S>),
         Route::new(Get, Prefix, "/diagnosis", health::diagnosis::get_diagnosis::<S>),
         Route::new(Post, AgentCall, &call(ECHO_COMMAND), agent_protocol::handle_echo),
         Route::new(Post, AgentCall, &call(CONNECT_COMMAND), agent_protocol::handle_connect::<S>),

@@ -19,6 +19,7 @@ use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
 use super::admission::ConnectionPermit;
 use super::admission::source::TrustedProxies;
+use super::api::events::body::EventStreamMark;
 use super::api::unsupported::legacy;
 use super::audit::AUDIT_TARGET;
 use super::auth::access_key::SentTarget;
@@ -96,8 +97,11 @@ impl ApiService {
                 let line = || super::audit::log_denial(response.status(), denial, written);
                 if is_quiet { span().in_scope(line) } else { line() }
             }
+            let is_stream = response.extensions().get::<EventStreamMark>().is_some();
             let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, JSON_CONTENT_TYPE);
+            if !is_stream {
+                headers.insert(header::CONTENT_TYPE, JSON_CONTENT_TYPE);
+            }
             headers.insert(request_id::REQUEST_ID_HEADER, id.clone());
             debug!(status = response.status().as_u16(), "request handled");
             response

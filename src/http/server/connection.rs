@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderValue, header};
@@ -19,6 +20,7 @@ use tracing::debug;
 
 use super::write_timeout::WriteTimeoutStream;
 use crate::http::admission::ConnectionPermit;
+use crate::http::api::events::body::EventStreamMark;
 use crate::http::auth::PeerAddress;
 use crate::http::middleware::ApiService;
 
@@ -27,6 +29,9 @@ const CONNECTION_CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// Time that a client that has just connected has to send its first byte once `stop` is cancelled.
 /// Its request may be on the way and would be lost with the connection.
 pub(super) const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(1);
+
+/// Maximum time to send the end of a stream of events once `stop` is cancelled.
+const STREAM_END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Serves requests until the client or the server closes the connection. Once `stop` is cancelled,
 /// the request in flight is the last one. While too many connections are open, every request is the
@@ -43,11 +48,16 @@ pub(super) async fn serve_connection<I>(
     let limits = service.limits;
     let (permit, peer, service) = (&permit, &peer, service.as_ref());
     let first_request = &Notify::new();
+    let is_stream = &AtomicBool::new(false);
     let handler = service_fn(|request| async move {
         first_request.notify_one();
         permit.record_request();
         let mut response = service.handle_request(peer, permit, request).await;
-        if permit.should_close_after_response() {
+        if response.extensions().get::<EventStreamMark>().is_some() {
+            permit.record_stream();
+            is_stream.store(true, Ordering::Relaxed);
+            response.headers_mut().insert(header::CONNECTION, CONNECTION_CLOSE);
+        } else if permit.should_close_after_response() {
             response.headers_mut().insert(header::CONNECTION, CONNECTION_CLOSE);
         }
         Ok::<_, Infallible>(response)
@@ -69,7 +79,12 @@ pub(super) async fn serve_connection<I>(
         result = connection.as_mut() => result,
         () = shutdown => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            if is_stream.load(Ordering::Relaxed) {
+                // Its body has ended. A client that does not read it must not delay the stop.
+                timeout(STREAM_END_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            } else {
+                connection.await
+            }
         }
     };
     if let Err(error) = result {

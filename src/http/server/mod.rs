@@ -26,6 +26,7 @@ use super::admission::table::{AdmissionLimits, Credential};
 use super::admission::tarpit::{EvictableStream, EvictionMark, Tarpit};
 use super::api;
 use super::api::AppState;
+use super::api::events::EventAccess;
 use super::api::health::{DaemonInfo, ReadinessCheck};
 use super::api::job::call::JobCallRules;
 use super::api::job::runner::JobRunner;
@@ -43,7 +44,7 @@ use super::denial_log::DenialLog;
 use super::limits::ServerLimits;
 use super::middleware::ApiService;
 use super::tls::TlsListenerConfig;
-use crate::agent::StoreService;
+use crate::agent::{EventReader, StoreService};
 use crate::common::{Clock, IpAllowlist, Random};
 use crate::hooks::HookQueue;
 use crate::jobs::JobRegistry;
@@ -81,6 +82,8 @@ pub struct ServerContext<S> {
     pub readiness: Arc<dyn ReadinessCheck>,
     /// The daemon, as the health view shows it.
     pub daemon: DaemonInfo,
+    /// The reader of the events.
+    pub events: EventReader,
     /// Queue of the replies to asynchronous calls of the agent protocol. Its URL guard also holds
     /// the networks that may use the protocol.
     pub replies: ReplyQueue,
@@ -180,6 +183,7 @@ impl HttpServer {
             language: context.api.language,
             readiness: context.readiness,
             daemon: context.daemon,
+            events: EventAccess::new(context.events, Arc::clone(&context.clock), &self.limits),
             replies: context.replies,
             jobs: JobRunner::new(context.jobs, context.hooks, context.dates, context.api.language),
             job_call_rules: JobCallRules {

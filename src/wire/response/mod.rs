@@ -4,6 +4,7 @@
 mod date;
 mod diagnosis;
 pub(super) mod error;
+mod event_page;
 mod history;
 pub(super) mod inventory;
 mod legacy;
@@ -20,6 +21,7 @@ use crate::model::{Capacity, MarkerId, MountLocation, Store};
 pub use date::DateFormat;
 pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, FindingBody};
 pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK, failure_text};
+pub use event_page::{EventLine, EventPageBody, GapLine};
 pub use history::HistoryLine;
 pub use inventory::{InventoryBody, InventoryResponse};
 pub use legacy::LegacyResponse;

@@ -7,6 +7,7 @@ mod api;
 mod cross_site;
 mod denials;
 mod description;
+mod events;
 mod golden;
 mod health;
 mod hooks;

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{
-    AcceptError, AddError, DaemonConditions, OutcomeRecorder, ReconnectError, StoreService,
-    StoreSnapshot, UpdateError,
+    AcceptError, AddError, DaemonConditions, EventReader, OutcomeRecorder, ReconnectError,
+    StoreService, StoreSnapshot, UpdateError,
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
@@ -14,7 +14,7 @@ use imagestore_agent::http::{
     ServerContext, ServerLimits, SessionCheck, TokenTable,
 };
 use imagestore_agent::jobs::{JobDigests, JobRegistry};
-use imagestore_agent::ledger::{OpenedLedger, StateDir, open_ledger};
+use imagestore_agent::ledger::{Ledger, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
 };
@@ -407,7 +407,7 @@ pub(crate) struct TestServer {
     socket: std::path::PathBuf,
     task: JoinSet<std::io::Result<()>>,
     _posts: JoinSet<()>,
-    _ledger: (OpenedLedger, StateDir),
+    ledger: (OpenedLedger, StateDir),
     _dir: TempDir,
 }
 
@@ -550,6 +550,7 @@ impl TestServer {
             )),
             readiness: Arc::new(move || current.lock().unwrap().clone()),
             daemon: daemon(),
+            events: EventReader::new(opened.ledger.clone()),
             replies,
             jobs,
             hooks,
@@ -574,9 +575,14 @@ impl TestServer {
             socket,
             task,
             _posts: posts,
-            _ledger: (opened, lock),
+            ledger: (opened, lock),
             _dir: dir,
         }
+    }
+
+    /// Returns the ledger behind the events.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger.0.ledger
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -1,0 +1,253 @@
+//! The parameters and headers of a request for events.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+
+use crate::http::api::query_string::QueryParameters;
+use crate::http::error::ApiError;
+use crate::model::{EventCursor, EventKind, StoreUuid};
+use crate::query::{InvalidParameter, parse_span};
+
+/// The header with which a client resumes a stream.
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
+/// The media type of a stream.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
+/// Number of events of a page without `limit`.
+const DEFAULT_PAGE_EVENTS: u32 = 100;
+/// Maximum number of events of a page. A page with usual events has some 300 KB.
+const MAX_PAGE_EVENTS: u32 = 1000;
+
+/// The position at which the events begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum EventStart {
+    /// The oldest event.
+    #[default]
+    Oldest,
+    /// The event behind this position.
+    After(EventCursor),
+    /// The first event that is at most this old.
+    Since(Duration),
+}
+
+/// The form of the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EventForm {
+    /// One page with at most this number of events.
+    Page(u32),
+    /// A stream without an end.
+    Stream,
+}
+
+/// A request for events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EventsRequest {
+    pub(super) start: EventStart,
+    pub(super) store: Option<StoreUuid>,
+    /// The kinds, or none for all kinds.
+    pub(super) kinds: Vec<EventKind>,
+    pub(super) form: EventForm,
+}
+
+impl EventsRequest {
+    /// Reads the parameters and headers. `Last-Event-ID` takes precedence over `after` and `since`,
+    /// because a client resumes with the URL with which it began.
+    ///
+    /// # Errors
+    /// 400 for an unknown or repeated parameter, for an invalid value, and for `limit` in a request
+    /// for a stream.
+    pub(super) fn parse(
+        parameters: &QueryParameters,
+        headers: &HeaderMap,
+    ) -> Result<Self, ApiError> {
+        let mut request = Self::parse_parameters(parameters, accepts_stream(headers))
+            .map_err(ApiError::InvalidParameter)?;
+        if let Some(cursor) = last_event_id(headers)? {
+            request.start = EventStart::After(cursor);
+        }
+        Ok(request)
+    }
+
+    fn parse_parameters(
+        parameters: &QueryParameters,
+        is_stream: bool,
+    ) -> Result<Self, InvalidParameter> {
+        let (mut after, mut since, mut store, mut limit) = (None, None, None, None);
+        let mut kinds = None;
+        for (name, value) in parameters.pairs() {
+            let invalid = |problem: &str| InvalidParameter::new(name, problem);
+            let is_repeated = match name {
+                "after" => {
+                    let expected = "expected a cursor as an event has it: <generation>-<number>";
+                    after.replace(value.parse().map_err(|_| invalid(expected))?).is_some()
+                }
+                "since" => {
+                    let expected = "expected a duration such as 90s, 2h or 7d";
+                    since.replace(parse_span(value).ok_or_else(|| invalid(expected))?).is_some()
+                }
+                "store" => {
+                    let expected = "expected the uuid of a store";
+                    store.replace(value.parse().map_err(|_| invalid(expected))?).is_some()
+                }
+                "kind" => {
+                    let list = value.split(',').map(str::parse).collect::<Result<Vec<_>, _>>();
+                    kinds.replace(list.map_err(|_| invalid(&known_kinds()))?).is_some()
+                }
+                "limit" => {
+                    let number = value.parse().ok();
+                    let number = number.filter(|count| (1..=MAX_PAGE_EVENTS).contains(count));
+                    limit.replace(number.ok_or_else(|| invalid("expected 1 to 1000"))?).is_some()
+                }
+                _ => {
+                    return Err(invalid(
+                        "it is unknown; known are after, kind, limit, since and store",
+                    ));
+                }
+            };
+            if is_repeated {
+                return Err(invalid("it may be there only once"));
+            }
+        }
+        let start = match (after, since) {
+            (Some(_), Some(_)) => {
+                return Err(InvalidParameter::new("since", "it cannot be combined with after"));
+            }
+            (Some(cursor), None) => EventStart::After(cursor),
+            (None, Some(age)) => EventStart::Since(age),
+            (None, None) => EventStart::Oldest,
+        };
+        let form = match (is_stream, limit) {
+            (true, Some(_)) => {
+                return Err(InvalidParameter::new("limit", "a stream of events has no limit"));
+            }
+            (true, None) => EventForm::Stream,
+            (false, limit) => EventForm::Page(limit.unwrap_or(DEFAULT_PAGE_EVENTS)),
+        };
+        Ok(Self { start, store, kinds: kinds.unwrap_or_default(), form })
+    }
+}
+
+/// Returns the expectation of `kind`.
+fn known_kinds() -> String {
+    let kinds = EventKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>();
+    format!("expected a list with commas of {}", kinds.join(", "))
+}
+
+/// Returns true if the client accepts a stream. A range such as `*/*` selects JSON.
+fn accepts_stream(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = lists.flat_map(|list| list.split(','));
+    ranges.any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_stream = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM));
+        // RFC 9110 section 12.4.2: the weight 0 means "not acceptable".
+        let is_refused = |part: &str| {
+            let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
+            weight.and_then(|weight| weight.parse::<f32>().ok()).is_some_and(|weight| weight <= 0.0)
+        };
+        is_stream && !parts.any(is_refused)
+    })
+}
+
+/// Returns the cursor of the last event that the client has, if it names one. A browser sends an
+/// empty value if it has none.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<EventCursor>, ApiError> {
+    let mut values = headers.get_all(LAST_EVENT_ID).iter();
+    let Some(value) = values.next().filter(|value| !value.is_empty()) else { return Ok(None) };
+    let cursor = value.to_str().ok().and_then(|text| text.parse().ok());
+    let cursor = cursor.filter(|_| values.next().is_none());
+    let invalid = ApiError::InvalidHeader {
+        name: "Last-Event-ID",
+        expected: "the id of an event of this stream",
+    };
+    cursor.map(Some).ok_or(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    const CURSOR: &str = "00000000000000000000000000000001-7";
+
+    fn parse(query: &str, headers: &[(&'static str, &str)]) -> Result<EventsRequest, String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        EventsRequest::parse(&QueryParameters::decode(query).unwrap(), &map)
+            .map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn every_parameter_is_honoured_or_refused() {
+        let page = parse("", &[]).unwrap();
+        assert_eq!(page.form, EventForm::Page(100));
+        assert_eq!((page.start, page.store, page.kinds), (EventStart::Oldest, None, vec![]));
+        let uuid = StoreUuid::from_u128(5);
+        let query = format!("store={uuid}&kind=added,gap&limit=1000&after={CURSOR}");
+        let full = parse(&query, &[]).unwrap();
+        assert_eq!(full.store, Some(uuid));
+        assert_eq!(full.kinds, [EventKind::Added, EventKind::Gap]);
+        assert_eq!(full.form, EventForm::Page(1000));
+        assert_eq!(full.start, EventStart::After(CURSOR.parse().unwrap()));
+        let since = parse("since=2h", &[]).unwrap().start;
+        assert_eq!(since, EventStart::Since(Duration::from_secs(7200)));
+        for query in [
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=",
+            "limit=5&limit=5",
+            "after=7",
+            "after=",
+            "since=2",
+            "since=-2h",
+            "since=",
+            "kind=",
+            "kind=added,",
+            "kind=Added",
+            "kind=nothing",
+            "store=images",
+            "store=",
+            "follow=true",
+            "count",
+            "=",
+        ] {
+            assert!(parse(query, &[]).is_err(), "{query}");
+        }
+        assert!(parse(&format!("since=2h&after={CURSOR}"), &[]).is_err());
+    }
+
+    #[test]
+    fn the_accept_header_selects_a_stream() {
+        for (accept, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("application/json, text/event-stream;q=0.5", true),
+            ("text/event-stream;q=0", false),
+            ("text/event-stream; q=0.000", false),
+            ("*/*", false),
+            ("text/*", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            let form = parse("", &[("accept", accept)]).unwrap().form;
+            assert_eq!(form == EventForm::Stream, expected, "{accept}");
+        }
+        assert!(parse("limit=5", &[("accept", EVENT_STREAM)]).is_err());
+    }
+
+    #[test]
+    fn the_last_event_id_takes_precedence() {
+        let after = EventStart::After(CURSOR.parse().unwrap());
+        for query in ["", "since=2h", "after=00000000000000000000000000000001-3"] {
+            assert_eq!(parse(query, &[(LAST_EVENT_ID, CURSOR)]).unwrap().start, after, "{query}");
+        }
+        assert_eq!(parse("", &[(LAST_EVENT_ID, "")]).unwrap().start, EventStart::Oldest);
+        assert!(parse("", &[(LAST_EVENT_ID, "x")]).is_err());
+        assert!(parse("", &[(LAST_EVENT_ID, CURSOR), (LAST_EVENT_ID, CURSOR)]).is_err());
+    }
+}
