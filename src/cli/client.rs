@@ -132,6 +132,29 @@ pub(super) const SYSTEM_TRUST: ClientTlsFiles<'static> = ClientTlsFiles {
     names: ["--ca-file", "--client-cert", "--client-key"],
 };
 
+/// A connection to the daemon.
+pub(super) trait DaemonStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> DaemonStream for S {}
+
+impl ClientError {
+    /// Returns true if the daemon may answer the same request later, for example because it is
+    /// being restarted.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
+            Self::ExchangeFailed { .. } | Self::InvalidResponse { .. } | Self::TimedOut { .. } => {
+                true
+            }
+            Self::InvalidUrl(_)
+            | Self::InvalidFiles(_)
+            | Self::UnexpectedResponse { .. }
+            | Self::TokenInPlainText(_)
+            | Self::InvalidToken => false,
+        }
+    }
+}
+
 impl DaemonAddress {
     /// Creates the address of the daemon at a URL. The path of the URL is ignored. With `https` the
     /// system must trust the certificate of the daemon.
@@ -195,7 +218,7 @@ impl DaemonAddress {
         ClientError::UnexpectedResponse { address, request: request.to_owned(), effect }
     }
 
-    fn describe_address(&self) -> String {
+    pub(super) fn describe_address(&self) -> String {
         match self {
             Self::Socket(path) => path.display().to_string(),
             Self::Url { authority, .. } => authority.clone(),
@@ -216,22 +239,25 @@ impl DaemonAddress {
         path: &str,
         body: Option<&Value>,
     ) -> Result<DaemonResponse, ClientError> {
-        let address = self.describe_address();
         let request = self.build_request(method, path, body)?;
+        exchange_messages(self.connect().await?, request, self.describe_address()).await
+    }
+
+    /// Connects to the daemon.
+    pub(super) async fn connect(&self) -> Result<Box<dyn DaemonStream>, ClientError> {
+        let address = self.describe_address();
         match self {
             Self::Socket(socket) => {
                 let stream = connect_within_limit(&address, UnixStream::connect(socket)).await?;
-                exchange_messages(stream, request, address).await
+                Ok(Box::new(stream))
             }
             Self::Url { authority, tls, .. } => {
                 let stream = connect_within_limit(&address, TcpStream::connect(authority)).await?;
-                let Some((name, config)) = tls else {
-                    return exchange_messages(stream, request, address).await;
-                };
+                let Some((name, config)) = tls else { return Ok(Box::new(stream)) };
                 let connector = TlsConnector::from(Arc::clone(config));
                 let stream =
                     connect_within_limit(&address, connector.connect(name.clone(), stream)).await?;
-                exchange_messages(stream, request, address).await
+                Ok(Box::new(stream))
             }
         }
     }
@@ -288,7 +314,7 @@ impl DaemonAddress {
         })
     }
 
-    fn build_request(
+    pub(super) fn build_request(
         &self,
         method: Method,
         path: &str,

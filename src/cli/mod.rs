@@ -14,6 +14,7 @@
 mod args;
 mod client;
 mod commands;
+mod event_stream;
 mod explain;
 mod manual;
 mod output;

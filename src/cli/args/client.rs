@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::connection::{CommonArgs, ConnectionArgs};
+use super::events::{EventsArgs, WaitArgs};
 use crate::cli::store_reference::StoreReference;
 use crate::model::{Hostname, StoreUuid};
 
@@ -17,6 +18,15 @@ pub enum ClientCommand {
     List(ListArgs),
     /// Show one image store: its status, checks, conditions and history.
     Show(ShowArgs),
+    /// Show what happened to the stores, oldest first, and with --follow what happens next.
+    ///
+    /// Events that are missing are shown as a gap. With --follow, the command ends with 0 when the
+    /// reader of its output is gone, and goes on while the daemon is restarted.
+    Events(EventsArgs),
+    /// Wait until a store is connected or disconnected, or its notices are delivered.
+    ///
+    /// The command ends with 0 in that state, else with 1, and goes on while the daemon restarts.
+    Wait(WaitArgs),
     /// Change the login, name or description of a store. The daemon verifies a new login first.
     Update(Box<UpdateArgs>),
     /// Connect a store again, with all checks, and wait for the result.
@@ -38,6 +48,8 @@ impl ClientCommand {
             Self::List(args) => &args.common,
             Self::Show(args) => &args.common,
             Self::Update(args) => &args.common,
+            Self::Events(args) => &args.common,
+            Self::Wait(args) => return (&args.connection, false),
             Self::Reconnect(args) => &args.common,
             Self::Remove(args) | Self::AcceptHostKey(args) => &args.common,
             Self::Healthcheck(args) => return (&args.connection, false),

@@ -14,6 +14,7 @@ mod access_key;
 mod account;
 mod client;
 mod connection;
+mod events;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ pub use account::{AccountAddArgs, AccountCommand};
 pub use client::ClientCommand;
 pub(super) use client::{AddArgs, ConfirmArgs, ReconnectArgs, SecretSources, TagArgs, UpdateArgs};
 pub(super) use connection::ConnectionArgs;
+pub(super) use events::{AwaitedState, EventsArgs, WaitArgs};
 
 use crate::catalog::Language;
 

@@ -1,7 +1,9 @@
 //! Runs the client commands: sends their requests and shows the responses.
 
+mod events;
 mod reconnect;
 mod request_body;
+mod wait;
 
 use std::io::{self, BufRead as _};
 use std::time::Duration;
@@ -95,6 +97,8 @@ pub async fn run_command(
         }
         ClientCommand::List(_) => runner.list_stores().await,
         ClientCommand::Show(args) => runner.show_store(&args.store).await,
+        ClientCommand::Events(args) => runner.show_events(args).await,
+        ClientCommand::Wait(args) => runner.wait_for_state(args).await,
         ClientCommand::Reconnect(args) => runner.reconnect_stores(args).await,
         ClientCommand::Remove(args) => runner.remove_store(args).await,
         ClientCommand::AcceptHostKey(args) => runner.accept_host_key(args).await,

@@ -84,7 +84,7 @@ fn format_host_key(key: &Value) -> String {
     format!("{} {}", str_field(key, "type"), str_field(key, "fingerprint")).trim().to_owned()
 }
 
-fn format_delivery(delivery: &Value) -> String {
+pub(crate) fn format_delivery(delivery: &Value) -> String {
     let Some(pending) = delivery.get("pending").and_then(Value::as_u64) else {
         return String::new();
     };
@@ -145,7 +145,12 @@ fn format_condition(condition: &Value) -> String {
 }
 
 fn format_history(line: &Value) -> String {
-    let event = match raw_str_field(line, "event") {
+    format!("  {}  {}\n", str_field(line, "time"), history_sentence(line))
+}
+
+/// Returns what happened, in words.
+pub(crate) fn history_sentence(line: &Value) -> String {
+    match raw_str_field(line, "event") {
         "status_changed" => {
             let change =
                 format!("{} -> {}", str_field(line, "oldStatus"), str_field(line, "newStatus"));
@@ -172,8 +177,7 @@ fn format_history(line: &Value) -> String {
         kind @ ("added" | "removed") => format!("{kind} {}", str_field(line, "name")),
         "attempt_began" => format!("attempt began, cause: {}", str_field(line, "cause")),
         other => mask_hidden(&other.replace('_', " ")),
-    };
-    format!("  {}  {}\n", str_field(line, "time"), event)
+    }
 }
 
 #[cfg(test)]

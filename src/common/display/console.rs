@@ -61,6 +61,17 @@ pub fn print_bytes(bytes: &[u8]) -> io::Result<OutputReader> {
     }
 }
 
+/// Returns true if stdout is a pipe or socket whose reader is gone, without a write.
+pub fn is_output_gone() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "this is the only writer of stdout")]
+    let out = io::stdout();
+    let mut state = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    let is_ready = poll(&mut state, PollTimeout::ZERO).is_ok_and(|count| count > 0);
+    let [state] = state;
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+    is_ready && state.revents().is_some_and(|found| found.intersects(gone))
+}
+
 /// Returns true if stdout is a terminal that shows colours and its user wants them.
 pub fn has_colours() -> bool {
     #[expect(clippy::disallowed_methods, reason = "this is the only writer of stdout")]

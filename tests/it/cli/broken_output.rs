@@ -80,7 +80,8 @@ impl Place {
         let body = json!({
             "inventory": {"uuid": UUID, "name": "n"}, "inventories": [{"uuid": UUID, "name": "n"}],
             "ready": true, "hostKey": key("SHA256:f"), "offeredHostKey": key("SHA256:g"),
-            "error": {"code": "BS.1500", "details": "d"},
+            "error": {"code": "BS.1500", "details": "d"}, "events": [{"event": "added"}],
+            "more": false, "next": "00000000000000000000000000000001-7",
         });
         let removed = if status == 200 { json!({}) } else { body.clone() };
         let removing_daemon = ScriptedDaemon::answering(status, &removed);
@@ -95,6 +96,7 @@ impl Place {
     fn commands(&self) -> Vec<Vec<String>> {
         let client = [
             "list".to_owned(),
+            "events".to_owned(),
             format!("show {UUID}"),
             format!("update {UUID} --name x"),
             format!("reconnect {UUID}"),

@@ -127,6 +127,55 @@ fn no_field_of_a_hostile_daemon_reaches_the_terminal_as_it_is() {
 }
 
 #[test]
+fn no_field_of_an_event_reaches_the_terminal_as_it_is() {
+    let event = |kind: &str| {
+        json!({"time": "t", "event": kind, "oldStatus": "o", "newStatus": "n", "message": "m",
+               "condition": "c", "fields": ["f"], "name": "n", "store": UUID, "cause": "c",
+               "until": "u"})
+    };
+    let kinds = ["status_changed", "condition", "updated", "added"];
+    let mut events = Vec::from(kinds.map(event).map(|event| poison(&event)));
+    // The formatting depends on the kind.
+    for (event, kind) in events.iter_mut().zip(kinds) {
+        event["event"] = json!(kind);
+    }
+    events.extend([poison(&event("added")), event("gap")]);
+    let next = "00000000000000000000000000000001-7";
+    let page = json!({"events": events, "gap": null, "more": false, "next": next});
+    let daemon = ScriptedDaemon::answering(200, &page);
+    let output = run(&["events"], &daemon.url);
+    assert_eq!(output.status.code(), Some(0));
+    assert_safe(&output.stdout);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), events.len(), "{text}");
+    assert!(text.contains(READABLE));
+    let output = run(&["events", "--json"], &daemon.url);
+    assert_ascii(&output.stdout);
+    let lines = str::from_utf8(&output.stdout).unwrap().lines();
+    let shown: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(shown, events);
+    // Its second response is no stream.
+    let output = run(&["events", "--follow"], &daemon.url);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("not an imagestore-agent"));
+
+    let daemon = ScriptedDaemon::answering(200, &poison(&response()));
+    let output = run(&["wait", UUID, "--for", "connected", "--timeout", "3s"], &daemon.url);
+    assert_eq!(output.status.code(), Some(1));
+    assert_safe(&output.stderr);
+    assert!(String::from_utf8(output.stderr).unwrap().contains(READABLE));
+    for body in [json!([1]), json!({"events": [7], "more": false, "next": next}), json!({})] {
+        let daemon = ScriptedDaemon::answering(200, &body);
+        for command in [&["events"][..], &["wait", UUID, "--for", "connected"]] {
+            let output = run(command, &daemon.url);
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{stderr}");
+            assert!(stderr.contains("only reads, and has changed nothing"), "{stderr}");
+        }
+    }
+}
+
+#[test]
 fn a_response_that_no_daemon_sends_is_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");

@@ -20,6 +20,7 @@ mod descriptors;
 mod directory_damage;
 mod disk_faults;
 mod environment;
+mod events;
 mod faults;
 mod file_modes;
 mod hangs;

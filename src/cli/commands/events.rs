@@ -1,0 +1,217 @@
+//! `events`: the history of all stores, and what happens next.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{CommandError, CommandRunner};
+use crate::cli::args::EventsArgs;
+use crate::cli::client::{DaemonResponse, RequestEffect};
+use crate::cli::event_stream::{EventSource, StreamStart};
+use crate::cli::output::events::format_event;
+use crate::common::{OutputReader, is_output_gone, print_json, print_text, report_line};
+use crate::model::EventCursor;
+
+/// The maximum number of events of a page, that of the daemon.
+const PAGE_EVENTS: u32 = 1000;
+/// The age of the oldest event without `--since` and `--after`: a day.
+const DEFAULT_SINCE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The delay before the first new connection. It doubles up to [`MAX_RECONNECT_DELAY`].
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(200);
+/// The maximum delay between two connections. A daemon needs about a second to start.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
+/// The interval at which a command that waits looks if the reader of its output is there.
+const READER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The end of a stream.
+enum StreamEnd {
+    /// The connection is lost, or the daemon has ended it.
+    Lost,
+    /// Nobody reads the output.
+    Unread,
+}
+
+/// The events of a page, and the position behind it.
+struct FetchedPage {
+    events: Vec<Value>,
+    more: bool,
+    next: EventCursor,
+}
+
+impl CommandRunner {
+    /// Shows the events that are there, and then those that happen.
+    pub(super) async fn show_events(&self, args: &EventsArgs) -> Result<bool, CommandError> {
+        let mut selection = Vec::new();
+        if let Some(store) = &args.store {
+            let Some(store) = self.resolve_store(store).await? else { return Ok(false) };
+            selection.push(format!("store={store}"));
+        }
+        if !args.kinds.is_empty() {
+            let kinds: Vec<&str> = args.kinds.iter().map(|kind| kind.as_str()).collect();
+            selection.push(format!("kind={}", kinds.join(",")));
+        }
+        let Some(next) = self.show_past_events(args, &selection).await? else { return Ok(false) };
+        match next {
+            PastEnd::Unread => Ok(true),
+            PastEnd::Position(next) if args.follow => self.follow_events(&selection, next).await,
+            PastEnd::Position(_) => Ok(true),
+        }
+    }
+
+    /// Shows the events that are there. Returns `None` if the daemon answered with an error, which
+    /// has been shown.
+    async fn show_past_events(
+        &self,
+        args: &EventsArgs,
+        selection: &[String],
+    ) -> Result<Option<PastEnd>, CommandError> {
+        let only_first = args.after.is_some() && !args.follow;
+        let limit = args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut newest = VecDeque::new();
+        let (mut shown, mut start) = (0_usize, start_parameter(args));
+        loop {
+            let rest = limit.filter(|_| only_first).map(|limit| limit.saturating_sub(shown));
+            let wanted = rest.and_then(|rest| u32::try_from(rest).ok()).unwrap_or(PAGE_EVENTS);
+            let wanted = format!("limit={}", wanted.min(PAGE_EVENTS));
+            let query = [selection, &[start, wanted]].concat().join("&");
+            let path = format!("{}/events?{query}", self.health_prefix);
+            let reply = self.daemon.send_request(Method::GET, &path, None).await?;
+            let Some(page) = self.parse_page(&reply)? else { return Ok(None) };
+            shown = shown.saturating_add(page.events.len());
+            if limit.is_some() && !only_first {
+                newest.extend(page.events);
+                let surplus = newest.len().saturating_sub(limit.unwrap_or(usize::MAX));
+                newest.drain(..surplus);
+            } else if self.print_events(&page.events)? == OutputReader::Gone {
+                return Ok(Some(PastEnd::Unread));
+            }
+            // A gap does not count as an event in the limit of the daemon.
+            if !page.more || (only_first && limit.is_some_and(|limit| shown >= limit)) {
+                let gone = self.print_events(newest.make_contiguous())? == OutputReader::Gone;
+                return Ok(Some(if gone { PastEnd::Unread } else { PastEnd::Position(page.next) }));
+            }
+            start = format!("after={}", page.next);
+        }
+    }
+
+    /// Returns the page of a response, or `None` if it is an error, which has been shown.
+    fn parse_page(&self, reply: &DaemonResponse) -> Result<Option<FetchedPage>, CommandError> {
+        if !reply.status.is_success() {
+            return self.show_inventory(reply).map(|_| None);
+        }
+        let page = fetched_page(&reply.body).filter(|_| reply.status == StatusCode::OK);
+        let unexpected = || self.daemon.unexpected_response("events", RequestEffect::None);
+        Ok(Some(page.ok_or_else(unexpected)?))
+    }
+
+    /// Follows the events behind a position until nobody reads them.
+    async fn follow_events(
+        &self,
+        selection: &[String],
+        mut position: EventCursor,
+    ) -> Result<bool, CommandError> {
+        let path = format!("{}/events?{}", self.health_prefix, selection.join("&"));
+        let (mut delay, mut is_lost) = (MIN_RECONNECT_DELAY, false);
+        loop {
+            match self.daemon.open_events(&path, Some(position)).await {
+                Ok(StreamStart::Open(mut stream)) => {
+                    if std::mem::take(&mut is_lost) {
+                        report_line("connected to the daemon again");
+                    }
+                    delay = MIN_RECONNECT_DELAY;
+                    match self.show_stream(&mut stream, &mut position).await? {
+                        StreamEnd::Unread => return Ok(true),
+                        StreamEnd::Lost => {}
+                    }
+                }
+                Ok(StreamStart::Refused(reply)) if !may_pass(reply.status) => {
+                    return self.show_inventory(&reply);
+                }
+                Ok(StreamStart::Refused(_)) => {}
+                Err(error) if error.is_temporary() => {
+                    if !std::mem::replace(&mut is_lost, true) {
+                        report_line(format_args!("{error}; trying again"));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if is_output_gone() {
+                return Ok(true);
+            }
+            sleep(delay).await;
+            delay = MAX_RECONNECT_DELAY.min(delay * 2);
+        }
+    }
+
+    /// Shows the events of a stream. `position` is that of the last event that was shown.
+    async fn show_stream(
+        &self,
+        stream: &mut EventSource,
+        position: &mut EventCursor,
+    ) -> Result<StreamEnd, CommandError> {
+        loop {
+            let block = tokio::select! {
+                block = stream.next_block() => block,
+                () = sleep(READER_CHECK_INTERVAL) => {
+                    if is_output_gone() {
+                        return Ok(StreamEnd::Unread);
+                    }
+                    continue;
+                }
+            };
+            let Some(block) = block else { return Ok(StreamEnd::Lost) };
+            if let Some(event) = block.event
+                && self.print_events(&[event])? == OutputReader::Gone
+            {
+                return Ok(StreamEnd::Unread);
+            }
+            if let Some(behind) = block.position {
+                *position = behind;
+            }
+        }
+    }
+
+    fn print_events(&self, events: &[Value]) -> Result<OutputReader, CommandError> {
+        for event in events {
+            let reader = match self.as_json {
+                true => print_json(event)?,
+                false => print_text(&format_event(event))?,
+            };
+            if reader == OutputReader::Gone {
+                return Ok(reader);
+            }
+        }
+        Ok(OutputReader::Present)
+    }
+}
+
+/// The end of the events that are there.
+enum PastEnd {
+    /// All of them were shown. The position is behind them.
+    Position(EventCursor),
+    /// Nobody reads the output.
+    Unread,
+}
+
+fn start_parameter(args: &EventsArgs) -> String {
+    match args.after {
+        Some(cursor) => format!("after={cursor}"),
+        None => format!("since={}ms", args.since.unwrap_or(DEFAULT_SINCE).as_millis()),
+    }
+}
+
+/// Returns true if the same request may succeed later.
+fn may_pass(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+}
+
+/// Returns the page in a body, or `None` if it is none of a daemon.
+fn fetched_page(body: &Value) -> Option<FetchedPage> {
+    let events = body.get("events")?.as_array()?.clone();
+    events.iter().all(|event| event.get("event").is_some_and(Value::is_string)).then_some(())?;
+    let next = body.get("next")?.as_str()?.parse().ok()?;
+    Some(FetchedPage { events, more: body.get("more")?.as_bool()?, next })
+}

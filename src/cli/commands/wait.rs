@@ -1,0 +1,207 @@
+//! `wait`: until a store is in a state.
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{CommandError, CommandRunner, inventory};
+use crate::cli::args::{AwaitedState, WaitArgs};
+use crate::cli::client::RequestEffect;
+use crate::cli::output::health::format_delivery;
+use crate::cli::output::{raw_str_field, str_field};
+use crate::common::report_line;
+use crate::model::StoreUuid;
+
+/// The interval at which the health of the store is read. An operator hardly notices it.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The state of the store, compared with the awaited one.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Reached,
+    /// The present state, in words.
+    Pending(String),
+    /// The store will not reach the state.
+    Impossible(&'static str),
+}
+
+impl CommandRunner {
+    /// Waits until the store is in the awaited state. Returns false after the time of the command.
+    pub(super) async fn wait_for_state(&self, args: &WaitArgs) -> Result<bool, CommandError> {
+        let deadline = Instant::now() + args.timeout;
+        let mut last_report = String::new();
+        let mut report = |text: String| {
+            if last_report != text {
+                report_line(&text);
+                last_report = text;
+            }
+        };
+        match timeout_at(deadline, self.poll_state(args, &mut report)).await {
+            Ok(result) => result,
+            Err(_) => {
+                report_line(format_args!(
+                    "the store is not {} after {:?}",
+                    awaited_word(args.awaited),
+                    args.timeout
+                ));
+                Ok(false)
+            }
+        }
+    }
+
+    async fn poll_state(
+        &self,
+        args: &WaitArgs,
+        report: &mut impl FnMut(String),
+    ) -> Result<bool, CommandError> {
+        let mut store = args.store.as_uuid();
+        loop {
+            let progress = match store {
+                Some(store) => self.fetch_progress(store, args.awaited).await,
+                None => match self.find_store(args).await {
+                    Ok(Some(found)) => {
+                        store = Some(found);
+                        continue;
+                    }
+                    Ok(None) => return Ok(false),
+                    Err(error) => Err(error),
+                },
+            };
+            match progress {
+                Ok(Some(Progress::Reached)) => return Ok(true),
+                Ok(Some(Progress::Pending(state))) => report(format!(
+                    "waiting until the store is {}: it is {state}",
+                    awaited_word(args.awaited)
+                )),
+                Ok(Some(Progress::Impossible(why))) => {
+                    report_line(why);
+                    return Ok(false);
+                }
+                Ok(None) => return Ok(false),
+                Err(WaitError::Temporary(why)) => report(format!("waiting for the daemon: {why}")),
+                Err(WaitError::Final(error)) => return Err(error),
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    async fn find_store(&self, args: &WaitArgs) -> Result<Option<StoreUuid>, WaitError> {
+        // A daemon that does not answer is asked again.
+        self.daemon.send_request(Method::GET, "/healthz", None).await.map_err(WaitError::from)?;
+        self.resolve_store(&args.store).await.map_err(WaitError::Final)
+    }
+
+    /// Returns the progress, or `None` if the daemon answered with an error, which has been shown.
+    async fn fetch_progress(
+        &self,
+        store: StoreUuid,
+        awaited: AwaitedState,
+    ) -> Result<Option<Progress>, WaitError> {
+        let path = format!("{}/stores/{store}/health", self.health_prefix);
+        let reply = self.daemon.send_request(Method::GET, &path, None).await?;
+        let is_temporary =
+            reply.status == StatusCode::TOO_MANY_REQUESTS || reply.status.is_server_error();
+        if is_temporary {
+            return Err(WaitError::Temporary(format!("it answers with {}", reply.status)));
+        }
+        if !reply.status.is_success() {
+            return self.show_inventory(&reply).map(|_| None).map_err(WaitError::Final);
+        }
+        if inventory(&reply.body).is_none() {
+            let error = self.daemon.unexpected_response("wait", RequestEffect::None);
+            return Err(WaitError::Final(error.into()));
+        }
+        Ok(Some(progress(&reply.body, awaited)))
+    }
+}
+
+/// The reason why there is no state of the store.
+enum WaitError {
+    /// The daemon may answer later.
+    Temporary(String),
+    Final(CommandError),
+}
+
+impl From<crate::cli::client::ClientError> for WaitError {
+    fn from(error: crate::cli::client::ClientError) -> Self {
+        match error.is_temporary() {
+            true => Self::Temporary(error.to_string()),
+            false => Self::Final(error.into()),
+        }
+    }
+}
+
+fn awaited_word(awaited: AwaitedState) -> &'static str {
+    match awaited {
+        AwaitedState::Connected => "Connected",
+        AwaitedState::Disconnected => "Disconnected",
+        AwaitedState::Delivered => "delivered",
+    }
+}
+
+fn progress(health: &Value, awaited: AwaitedState) -> Progress {
+    let status = health.pointer("/inventory/status").and_then(Value::as_str).unwrap_or_default();
+    let reached = match awaited {
+        AwaitedState::Delivered => {
+            let Some(delivery) = health.get("delivery").filter(|found| found.is_object()) else {
+                return Progress::Impossible("the daemon has no callback, so it delivers nothing");
+            };
+            if delivery.get("pending").and_then(Value::as_u64) == Some(0) {
+                return Progress::Reached;
+            }
+            return Progress::Pending(format_delivery(delivery));
+        }
+        state => status == awaited_word(state),
+    };
+    if reached {
+        return Progress::Reached;
+    }
+    let status = health.get("inventory").map(|store| str_field(store, "status"));
+    let status = status.unwrap_or_default();
+    let reason = health.get("reason").filter(|reason| !raw_str_field(reason, "details").is_empty());
+    Progress::Pending(match reason {
+        Some(reason) => format!("{status}: {}", str_field(reason, "details")),
+        None => status,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_state_is_reached_or_its_reason_is_told() {
+        let health = |status: &str, pending: Value| {
+            json!({"inventory": {"status": status}, "reason": {"details": "not_mounted: no"},
+                   "delivery": pending})
+        };
+        let one = json!({"pending": 1, "lastReply": "status 503"});
+        let none = json!({"pending": 0});
+        let pending = |text: &str| Progress::Pending(text.to_owned());
+        for (status, delivery, awaited, expected) in [
+            ("Connected", &one, AwaitedState::Connected, Progress::Reached),
+            ("Disconnected", &one, AwaitedState::Disconnected, Progress::Reached),
+            ("Connecting", &none, AwaitedState::Delivered, Progress::Reached),
+            (
+                "Disconnected",
+                &none,
+                AwaitedState::Connected,
+                pending("Disconnected: not_mounted: no"),
+            ),
+            (
+                "Connected",
+                &one,
+                AwaitedState::Delivered,
+                pending("1 waiting; last reply: status 503"),
+            ),
+        ] {
+            assert_eq!(progress(&health(status, delivery.clone()), awaited), expected);
+        }
+        let without = progress(&health("Connected", Value::Null), AwaitedState::Delivered);
+        assert!(matches!(without, Progress::Impossible(_)));
+    }
+}

@@ -1,0 +1,262 @@
+//! The events of all stores on the command line: followed across restarts, a removal and a restored
+//! ledger, and waited for.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, PROGRAM, TEST_TIMEOUT, callback};
+use crate::support::api_description::check_value;
+use crate::support::filesystems::MountedFs;
+use crate::support::management_node::ManagementNode;
+use crate::support::requirements::{needs_root, run};
+use crate::support::sshd::{Builder, User};
+
+const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+
+/// A client command that runs on, with its lines.
+struct RunningCommand {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl RunningCommand {
+    fn start(agent: &Agent, args: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).arg("--config").arg(agent.path("agent.toml")).env_remove("RUST_LOG");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                // The pipe is closed when the test no longer reads.
+                if line.contains("\"last\"") || sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn next_event(&self) -> Value {
+        let line = self.lines.recv_timeout(TEST_TIMEOUT).expect("no event");
+        assert!(line.is_ascii(), "{line}");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Waits for the end and returns true if the command succeeded.
+    fn succeeded(mut self) -> bool {
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "the command does not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The events of a follower so far.
+#[derive(Default)]
+struct Followed {
+    /// The newest number of each generation.
+    newest: BTreeMap<String, u64>,
+    updates: usize,
+    gaps: Vec<Value>,
+    kinds: Vec<String>,
+}
+
+impl Followed {
+    /// Reads events until this kind, or this number of updates. Panics if a number is missing or
+    /// repeated without a gap.
+    fn read_until(&mut self, follower: &RunningCommand, is_end: impl Fn(&Self, &Value) -> bool) {
+        let mut is_after_gap = false;
+        loop {
+            let event = follower.next_event();
+            let (generation, id) = event["cursor"].as_str().unwrap().split_once('-').unwrap();
+            let id: u64 = id.parse().unwrap();
+            let kind = event["event"].as_str().unwrap().to_owned();
+            let newest = self.newest.insert(generation.to_owned(), id);
+            if kind == "gap" {
+                check_value(&json!({"$ref": "#/components/schemas/EventGap"}), &event, "a gap");
+                self.gaps.push(event.clone());
+                is_after_gap = true;
+            } else {
+                check_value(
+                    &json!({"$ref": "#/components/schemas/StoreEvent"}),
+                    &event,
+                    "an event",
+                );
+                assert!(
+                    is_after_gap || newest.map_or(id == 1, |newest| id == newest + 1),
+                    "{id} follows {newest:?}"
+                );
+                is_after_gap = false;
+            }
+            self.updates += usize::from(kind == "updated");
+            self.kinds.push(kind);
+            if is_end(self, &event) {
+                return;
+            }
+        }
+    }
+}
+
+/// Renames the store this number of times.
+async fn rename(agent: &Agent, uuid: &str, numbers: std::ops::Range<u32>) {
+    for n in numbers {
+        let body = json!({"updateBackupStorage": {"name": format!("images {n}")}});
+        let reply = agent.ask(Method::PUT, &format!("/{uuid}/actions"), Some(body)).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_misses_and_repeats_nothing_untold() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), CALM);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let follower = RunningCommand::start(&agent, &["events", "--follow", "--json"]);
+    let mut seen = Followed::default();
+    let until_updates = |count: usize| move |seen: &Followed, _: &Value| seen.updates == count;
+
+    rename(&agent, &uuid, 0..700).await;
+    seen.read_until(&follower, until_updates(700));
+    let (status, took) = agent.terminate();
+    assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
+    agent.start();
+    rename(&agent, &uuid, 700..1400).await;
+    agent.kill();
+    agent.start();
+    rename(&agent, &uuid, 1400..2000).await;
+    seen.read_until(&follower, until_updates(2000));
+    agent.terminate();
+    let (state, copy) = (agent.path("state"), agent.path("copy"));
+    run("cp", &["-a", state.to_str().unwrap(), copy.to_str().unwrap()]);
+    agent.start();
+    rename(&agent, &uuid, 2000..2050).await;
+    seen.read_until(&follower, until_updates(2050));
+    assert!(agent.cli(&["remove", &uuid, "--yes"], "").status.success());
+    seen.read_until(&follower, |_, event| event["event"] == "removed");
+    assert_eq!((seen.gaps.len(), seen.newest.len()), (0, 1), "{:?}", seen.gaps);
+
+    // The store is there again, and the updates since the copy are gone.
+    agent.terminate();
+    std::fs::remove_dir_all(&state).unwrap();
+    run("cp", &["-a", copy.to_str().unwrap(), state.to_str().unwrap()]);
+    agent.start();
+    rename(&agent, &uuid, 2050..2100).await;
+    seen.read_until(&follower, until_updates(2100));
+    assert_eq!((seen.gaps.len(), seen.newest.len()), (1, 2), "{:?}", seen.gaps);
+    assert_eq!(seen.gaps[0]["cause"], "restored");
+    assert_eq!(seen.kinds.iter().filter(|kind| *kind == "removed").count(), 1);
+
+    // Without a reader the command ends, although nothing happens.
+    rename_to_last(&agent, &uuid).await;
+    assert!(follower.succeeded());
+}
+
+/// Gives the store the name at which the reader of the test stops.
+async fn rename_to_last(agent: &Agent, uuid: &str) {
+    let body = json!({"updateBackupStorage": {"name": "last"}});
+    let reply = agent.ask(Method::PUT, &format!("/{uuid}/actions"), Some(body)).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+fn shown(output: Output) -> String {
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""), "{stdout}");
+    stdout
+}
+
+#[tokio::test]
+async fn events_are_selected_and_shown_with_their_store_and_reason() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), CALM);
+    let down = agent.cli(&["events"], "");
+    assert_eq!(down.status.code(), Some(1));
+    assert!(text(down.stderr).contains("cannot reach the daemon"));
+    let down = agent.cli(&["events", "--follow"], "");
+    assert_eq!(down.status.code(), Some(1));
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    assert!(disk.try_unmount());
+    assert_eq!(agent.reconnect(&uuid).await.status, 503);
+
+    let all = shown(agent.cli(&["events"], ""));
+    assert!(all.lines().all(|line| line.contains("  images  ")), "{all}");
+    assert!(all.contains("  added  ") && all.contains(" -> Disconnected: not_mounted: "), "{all}");
+    let kinds = shown(agent.cli(&["events", "images", "--kind", "added,removed", "--json"], ""));
+    let added: Value = serde_json::from_str(&kinds).unwrap();
+    assert_eq!((&added["event"], &added["store"]), (&json!("added"), &json!(uuid)));
+    let after = added["cursor"].as_str().unwrap();
+    let rest = shown(agent.cli(&["events", &uuid[..6], "--after", after], ""));
+    assert!(all.ends_with(&rest) && !rest.contains("  added  "), "{rest}");
+    let first = shown(agent.cli(&["events", "--after", after, "--limit", "1"], ""));
+    assert_eq!(Some(first.trim_end()), rest.lines().next());
+    let last = shown(agent.cli(&["events", "--limit", "1"], ""));
+    assert_eq!(Some(last.trim_end()), all.lines().last());
+    assert_eq!(shown(agent.cli(&["events", "--since", "0s"], "")), "");
+    let unknown = agent.cli(&["events", "no-such-store"], "");
+    assert_eq!(unknown.status.code(), Some(1));
+    for wrong in [
+        &["events", "--kind", "nothing"][..],
+        &["events", "--since", "2"],
+        &["events", "--since", "2h", "--after", after],
+        &["events", "--after", "7"],
+        &["events", "--limit", "0"],
+        &["wait", "images"],
+        &["wait", "images", "--for", "Enabled"],
+        &["wait", "images", "--for", "connected", "--timeout", "5"],
+    ] {
+        assert_eq!(agent.cli(wrong, "").status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_is_waited_for_with_its_reason_and_across_a_restart() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let node = ManagementNode::answering([]).await;
+    let more = format!("{}{CALM}", callback(&node.url()));
+    let mut agent = Agent::installed(&disk.path(), &more);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let wait = |agent: &Agent, state: &str, limit: &str| {
+        agent.cli(&["wait", "images", "--for", state, "--timeout", limit], "")
+    };
+    for state in ["connected", "delivered"] {
+        assert_eq!(wait(&agent, state, "60s").status.code(), Some(0), "{state}");
+    }
+    let late = wait(&agent, "disconnected", "3s");
+    assert_eq!(late.status.code(), Some(1));
+    let told = text(late.stderr);
+    assert!(told.contains("it is Connected") && told.contains("after 3s"), "{told}");
+
+    let waiting = RunningCommand::start(&agent, &["wait", &uuid, "--for", "disconnected"]);
+    agent.terminate();
+    agent.start();
+    assert!(disk.try_unmount());
+    assert_eq!(agent.reconnect(&uuid).await.status, 503);
+    assert!(waiting.succeeded());
+    let late = wait(&agent, "connected", "3s");
+    let told = text(late.stderr);
+    assert!(told.contains("Disconnected: not_mounted"), "{told}");
+
+    let removed =
+        agent.cli(&["wait", "00000000000040008000000000000009", "--for", "connected"], "");
+    assert_eq!(removed.status.code(), Some(1));
+}
