@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => app::serve(config, args.new_epoch_floor.map(Timestamp)),
         Command::Demo { once } => demo::run_demo(*once),
         Command::CheckConfig => app::check_config(config),
+        Command::Doctor(args) => app::run_doctor(args, config, locale_language()),
         Command::Init(init) => with_settings(&args, |settings| {
             app::init_directory(&init.path, init.user.as_deref(), init.json, settings)
         }),

@@ -13,6 +13,7 @@ mod account;
 mod cert_reload;
 mod daemon;
 mod daemon_access;
+mod doctor;
 mod init;
 mod location_check;
 mod process;
@@ -24,6 +25,7 @@ mod tasks;
 
 pub use access_key::add_access_key;
 pub use account::add_account;
+pub use doctor::run_doctor;
 pub use init::init_directory;
 pub use process::{ExitStatus, block_file_size_signal, stop_at_signals, unblock_signals};
 pub use serve::serve;

@@ -22,9 +22,12 @@ mod secrets;
 mod store_reference;
 
 pub use args::{AccessKeyAddArgs, AccessKeyCommand, AccountAddArgs, AccountCommand};
-pub use args::{Args, ClientCommand, Command, ExplainArgs, InitArgs};
+pub use args::{Args, ClientCommand, Command, ConnectionArgs, DoctorArgs, ExplainArgs, InitArgs};
 pub use client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect};
-pub use commands::{CommandError, run_command};
+pub use commands::{CommandError, daemon_address, run_command};
 pub use explain::explain_word;
 pub use manual::{manual_page, shell_completions};
+pub(crate) use output::diagnosis::{format_diagnosis, store_label};
 pub use secrets::{SecretError, read_new_password, read_secret_stdin};
+pub(crate) use store_reference::ListedStore;
+pub use store_reference::{ReferenceError, StoreReference};

@@ -17,11 +17,11 @@ pub struct StoreReference(String);
 
 /// A store that a reference may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ListedStore {
+pub(crate) struct ListedStore {
     /// The uuid of the store.
-    pub(super) uuid: StoreUuid,
+    pub(crate) uuid: StoreUuid,
     /// The name of the store. Several stores may have the same one.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// The reason why a reference does not name exactly one store.
@@ -64,7 +64,7 @@ impl StoreReference {
     /// # Errors
     /// [`ReferenceError`]. A text that is the name of one store and the beginning of another
     /// store's uuid is ambiguous, so that no command acts on a store that was not meant.
-    pub(super) fn resolve(&self, stores: &[ListedStore]) -> Result<StoreUuid, ReferenceError> {
+    pub(crate) fn resolve(&self, stores: &[ListedStore]) -> Result<StoreUuid, ReferenceError> {
         let digits = self.digits();
         let is_prefix = digits.len() >= MIN_PREFIX_DIGITS;
         let matches = |store: &&ListedStore| {

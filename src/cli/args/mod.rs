@@ -14,6 +14,7 @@ mod access_key;
 mod account;
 mod client;
 mod connection;
+mod doctor;
 mod events;
 
 use std::path::PathBuf;
@@ -26,7 +27,8 @@ pub use access_key::{AccessKeyAddArgs, AccessKeyCommand};
 pub use account::{AccountAddArgs, AccountCommand};
 pub use client::ClientCommand;
 pub(super) use client::{AddArgs, ConfirmArgs, ReconnectArgs, SecretSources, TagArgs, UpdateArgs};
-pub(super) use connection::ConnectionArgs;
+pub use connection::ConnectionArgs;
+pub use doctor::DoctorArgs;
 pub(super) use events::{AwaitedState, EventsArgs, WaitArgs};
 
 use crate::catalog::Language;
@@ -60,6 +62,9 @@ pub enum Command {
     },
     /// Check the settings and the files that they name, and list every fault.
     CheckConfig,
+    /// Check the daemon, its settings and its stores, and show what is wrong, what it means and
+    /// what helps. This changes no definition and no file.
+    Doctor(Box<DoctorArgs>),
     /// Mark a directory as an image store (run this as root).
     Init(InitArgs),
     /// Manage the access keys with which ZStack's own clients sign their requests.

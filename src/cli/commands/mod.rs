@@ -106,7 +106,11 @@ pub async fn run_command(
     }
 }
 
-fn daemon_address(
+/// Returns the address of the daemon that the options select.
+///
+/// # Errors
+/// Returns [`CommandError`] if a file cannot be used, or if the token would be sent in plain text.
+pub fn daemon_address(
     connection: &ConnectionArgs,
     settings: &Settings,
     token: Option<Secret>,

@@ -1,5 +1,6 @@
 //! Formats responses as text. Pure functions from JSON to lines.
 
+pub(super) mod diagnosis;
 pub(super) mod events;
 pub(super) mod health;
 

@@ -19,6 +19,7 @@ mod described_examples;
 mod descriptors;
 mod directory_damage;
 mod disk_faults;
+mod doctor;
 mod environment;
 mod events;
 mod faults;

@@ -1,0 +1,138 @@
+//! The checks of the settings.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use super::child::{ChildError, run_child};
+use crate::catalog::DoctorCheck;
+use crate::diagnosis::{Finding, Verdict};
+use crate::settings::Settings;
+
+/// The running program. The path stays correct after an upgrade has replaced the file on disk.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// Maximum duration of the check of the settings and their files.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Checks the settings and their files as `check-config` does, in a process of its own: a file may
+/// be on a disk that hangs.
+pub(super) async fn check_settings(config: Option<&Path>) -> Finding {
+    let check = DoctorCheck::SettingsValid;
+    let config = config.map(|path| [OsString::from("--config"), path.as_os_str().to_owned()]);
+    let args = config.into_iter().flatten().chain([OsString::from("check-config")]);
+    match run_child(OWN_PROGRAM, args, SETTINGS_TIMEOUT).await {
+        Ok(output) if output.status.success() => {
+            let warnings = output.stdout.lines().filter_map(|line| line.strip_prefix("warning: "));
+            let warnings: Vec<&str> = warnings.collect();
+            match warnings.as_slice() {
+                [] => Finding::new(check, Verdict::Ok, "the settings and their files are valid"),
+                _ => Finding::new(check, Verdict::Warning, warnings.join("; ")),
+            }
+        }
+        Ok(output) => {
+            let faults = output.stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+            let faults: Vec<&str> = faults.collect();
+            Finding::new(check, Verdict::Error, faults.join("; "))
+        }
+        Err(ChildError::TimedOut) => {
+            let summary = "a file of the settings cannot be read: its disk does not respond";
+            Finding::new(check, Verdict::Error, summary)
+        }
+        Err(ChildError::NotStarted(error)) => {
+            Finding::skipped(check, format_args!("a process of its own: {error}"))
+        }
+    }
+}
+
+/// Returns the findings about the addresses and the callers. `is_loaded` is false if the settings
+/// are invalid, so that these are the built-in ones.
+pub(super) fn diagnose_settings(settings: &Settings, is_loaded: bool) -> Vec<Finding> {
+    let checks = [DoctorCheck::ListenTls, DoctorCheck::ListenReachable, DoctorCheck::AuthSessions];
+    if !is_loaded {
+        return checks.map(|check| Finding::skipped(check, DoctorCheck::SettingsValid)).to_vec();
+    }
+    vec![listen_tls(settings), listen_reachable(settings), auth_sessions(settings)]
+}
+
+/// Returns the addresses beyond loopback.
+fn outside_addresses(settings: &Settings) -> Vec<String> {
+    let outside = settings.server.listen.iter().filter(|address| !address.ip().is_loopback());
+    outside.map(ToString::to_string).collect()
+}
+
+fn listen_tls(settings: &Settings) -> Finding {
+    let check = DoctorCheck::ListenTls;
+    let outside = outside_addresses(settings);
+    match (&settings.server.tls, outside.is_empty()) {
+        (Some(_), _) => Finding::new(check, Verdict::Ok, "every TCP address has TLS"),
+        (None, true) => Finding::new(check, Verdict::Ok, "the TCP addresses are on loopback"),
+        (None, false) => {
+            let summary = format!("{} is served without TLS", outside.join(", "));
+            Finding::new(check, Verdict::Warning, summary)
+        }
+    }
+}
+
+/// Returns true if clients beyond this host are configured.
+fn has_clients(settings: &Settings) -> bool {
+    let auth = &settings.auth;
+    auth.tokens_file.is_some()
+        || auth.accounts_file.is_some()
+        || auth.access_keys_file.is_some()
+        || auth.session_check_url.is_some()
+        || !settings.server.agent_allow.is_empty()
+        || settings.server.tls.as_ref().is_some_and(|tls| tls.clients_file.is_some())
+}
+
+fn listen_reachable(settings: &Settings) -> Finding {
+    let check = DoctorCheck::ListenReachable;
+    let outside = outside_addresses(settings);
+    match (outside.is_empty(), has_clients(settings)) {
+        (false, _) => {
+            Finding::new(check, Verdict::Ok, format!("listens on {}", outside.join(", ")))
+        }
+        (true, true) => {
+            let summary = "clients are configured, and every TCP address is on loopback";
+            Finding::new(check, Verdict::Warning, summary)
+        }
+        (true, false) => Finding::skipped(check, "a client in the settings"),
+    }
+}
+
+fn auth_sessions(settings: &Settings) -> Finding {
+    let check = DoctorCheck::AuthSessions;
+    match has_clients(settings) {
+        true => Finding::new(check, Verdict::Ok, "callers over TCP are configured"),
+        // A node that only its own operators use over the Unix socket needs none.
+        false => Finding::skipped(check, "auth.tokens_file or another source of callers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(change: impl FnOnce(&mut Settings)) -> Vec<Verdict> {
+        let mut settings = Settings::built_in();
+        change(&mut settings);
+        diagnose_settings(&settings, true).iter().map(|finding| finding.verdict).collect()
+    }
+
+    #[test]
+    fn addresses_and_callers_decide() {
+        use Verdict::{Ok, Skipped, Warning};
+        let loopback = vec!["127.0.0.1:7811".parse().unwrap()];
+        let outside = vec!["0.0.0.0:7811".parse().unwrap()];
+        let tokens = Some("/etc/tokens".into());
+        assert_eq!(verdicts(|s| s.server.listen = loopback.clone()), [Ok, Skipped, Skipped]);
+        assert_eq!(verdicts(|s| s.server.listen = outside.clone()), [Warning, Ok, Skipped]);
+        let with_tokens = |listen: Vec<_>| {
+            let tokens = tokens.clone();
+            move |s: &mut Settings| (s.server.listen, s.auth.tokens_file) = (listen, tokens)
+        };
+        assert_eq!(verdicts(with_tokens(loopback)), [Ok, Warning, Ok]);
+        assert_eq!(verdicts(with_tokens(outside)), [Warning, Ok, Ok]);
+        let skipped = diagnose_settings(&Settings::built_in(), false);
+        assert!(skipped.iter().all(|finding| finding.summary == "needs settings.valid"));
+    }
+}

@@ -1,0 +1,207 @@
+//! The command `doctor`: collects what the daemon, the system and the settings tell, and shows a
+//! verdict on each check.
+//!
+//! # Guarantees
+//!
+//! - It goes on after a failure: a check that could not run says what it needs.
+//! - Every question to the daemon, to systemd and to another process has a deadline.
+//! - The exit status is 0 if nothing is wrong, 1 if something is (with `--strict` also for a
+//!   warning), and 2 for wrong arguments.
+//!
+//! # Never
+//!
+//! - It never changes a definition, a file or a status.
+//! - It never touches an image directory or the state directory itself, because a dead disk would
+//!   hold its process.
+
+mod child;
+mod configured;
+mod daemon_view;
+mod service;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::runtime;
+use tokio::time::{Instant, sleep};
+
+use super::process::ExitStatus;
+use crate::catalog::{DoctorCheck, Language};
+use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address, format_diagnosis, store_label};
+use crate::common::{Clock as _, SystemClock, print_json, print_text, report_line};
+use crate::diagnosis::{Finding, Verdict};
+use crate::model::Secret;
+use crate::settings::{ListenUse, Settings, environment_variables};
+use crate::wire::{DIAGNOSIS_VERSION, FindingBody};
+use daemon_view::DaemonView;
+
+/// Time between two rounds of `--wait`.
+const ROUND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs the command. `locale` is the language without `--lang`.
+pub fn run_doctor(args: &DoctorArgs, config: Option<&Path>, locale: Language) -> ExitStatus {
+    let language = args.lang.unwrap_or(locale);
+    if args.list_checks {
+        return ExitStatus::Ok.after_output(print_text(&list_checks(language)));
+    }
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report_line(error);
+            return ExitStatus::Failed;
+        }
+    };
+    let report = runtime.block_on(async {
+        let first = examine(args, config, language).await?;
+        wait_until_well(args, config, language, first).await
+    });
+    // A name lookup or a read may hang.
+    runtime.shutdown_background();
+    match report {
+        Ok(report) => show(args, language, &report),
+        Err(error) => {
+            report_line(error);
+            ExitStatus::Failed
+        }
+    }
+}
+
+/// Everything that one round found.
+#[derive(Debug)]
+struct Report {
+    /// The findings as JSON, as in the body of a diagnosis.
+    checks: Vec<Value>,
+    /// The stores as the summary of the daemon lists them.
+    stores: Vec<Value>,
+}
+
+impl Report {
+    /// Returns the worst verdict. A check that could not run is no verdict.
+    fn worst(&self) -> Verdict {
+        let verdicts = self.checks.iter().filter_map(verdict_of);
+        verdicts.max().unwrap_or(Verdict::Ok).max(Verdict::Ok)
+    }
+}
+
+fn verdict_of(check: &Value) -> Option<Verdict> {
+    check.get("verdict")?.as_str()?.parse().ok()
+}
+
+/// Makes one round of all checks.
+async fn examine(
+    args: &DoctorArgs,
+    config: Option<&Path>,
+    language: Language,
+) -> Result<Report, String> {
+    let loaded = load_settings(&args.connection, config);
+    let settings = loaded.as_ref().map_or_else(|_| Settings::built_in(), Clone::clone);
+    let token = std::env::var("IMAGESTORE_AGENT_TOKEN").ok().map(Secret::new);
+    let daemon =
+        daemon_address(&args.connection, &settings, token).map_err(|error| error.to_string())?;
+    let is_local = args.connection.daemon_url.is_none();
+    let (view, mut local) = tokio::join!(
+        DaemonView::ask(&daemon, &settings, &args.stores, language),
+        local_findings(is_local && args.stores.is_empty(), config),
+    );
+    let view = view?;
+    local.extend(view.local_findings());
+    if args.stores.is_empty() && is_local {
+        local.extend(configured::diagnose_settings(&settings, loaded.is_ok()));
+    }
+    let own = local.iter().map(|finding| {
+        serde_json::to_value(FindingBody::new(finding, language)).unwrap_or_default()
+    });
+    let mut checks: Vec<Value> = own.chain(view.checks).collect();
+    checks.retain(|check| is_chosen(check, &args.checks));
+    // The checks of the daemon come first, in the order of their ids.
+    checks.sort_by_cached_key(|check| (!check["store"].is_null(), check_order(check)));
+    Ok(Report { checks, stores: view.stores })
+}
+
+/// Returns what this process finds out about the service and its settings.
+async fn local_findings(is_wanted: bool, config: Option<&Path>) -> Vec<Finding> {
+    if !is_wanted {
+        return Vec::new();
+    }
+    let (service, settings) =
+        tokio::join!(service::diagnose_service(), configured::check_settings(config));
+    vec![service, settings]
+}
+
+fn load_settings(connection: &ConnectionArgs, config: Option<&Path>) -> Result<Settings, ()> {
+    // A command with --url may not be able to read the settings of the daemon.
+    let loaded = match connection.daemon_url {
+        Some(_) => {
+            Settings::load_lenient(config, environment_variables()).map(|(loaded, _)| loaded)
+        }
+        None => Settings::load_for(ListenUse::Replaced, config, environment_variables())
+            .map(|loaded| loaded.settings),
+    };
+    loaded.map_err(drop)
+}
+
+fn is_chosen(check: &Value, chosen: &[DoctorCheck]) -> bool {
+    let id = check["id"].as_str().unwrap_or_default();
+    chosen.is_empty() || chosen.iter().any(|check| check.as_str() == id)
+}
+
+fn check_order(check: &Value) -> (String, Option<DoctorCheck>) {
+    let store = check.pointer("/store/uuid").and_then(Value::as_str).unwrap_or_default();
+    (store.to_owned(), check["id"].as_str().and_then(|id| id.parse().ok()))
+}
+
+/// Repeats the checks with `--wait` until all is well or the time is over. Says on stderr what it
+/// waits for, each time that this changes.
+async fn wait_until_well(
+    args: &DoctorArgs,
+    config: Option<&Path>,
+    language: Language,
+    mut report: Report,
+) -> Result<Report, String> {
+    let Some(wait) = args.wait else { return Ok(report) };
+    let (deadline, mut told) = (Instant::now() + wait, String::new());
+    while report.worst() > Verdict::Ok && Instant::now() < deadline {
+        let cause = worst_cause(&report);
+        if cause != told {
+            report_line(format_args!("waiting: {cause}"));
+            told = cause;
+        }
+        sleep(ROUND_INTERVAL).await;
+        report = examine(args, config, language).await?;
+    }
+    Ok(report)
+}
+
+fn worst_cause(report: &Report) -> String {
+    let worst = report.checks.iter().filter(|check| verdict_of(check) == Some(report.worst()));
+    worst.map(store_label).next().unwrap_or_default()
+}
+
+fn show(args: &DoctorArgs, language: Language, report: &Report) -> ExitStatus {
+    let worst = report.worst();
+    let exit = match worst {
+        Verdict::Error => ExitStatus::Failed,
+        Verdict::Warning if args.strict => ExitStatus::Failed,
+        Verdict::Warning | Verdict::Ok | Verdict::Skipped => ExitStatus::Ok,
+    };
+    let is_shown = |check: &&Value| !args.brief || verdict_of(check) > Some(Verdict::Ok);
+    if args.json {
+        let checks: Vec<&Value> = report.checks.iter().filter(is_shown).collect();
+        let document = json!({
+            "outputVersion": DIAGNOSIS_VERSION, "worst": worst.as_str(), "checks": checks,
+        });
+        return exit.after_output(print_json(&document));
+    }
+    let text =
+        format_diagnosis(&report.checks, &report.stores, args.brief, SystemClock.now(), language);
+    exit.after_output(print_text(&text))
+}
+
+fn list_checks(language: Language) -> String {
+    let width = DoctorCheck::ALL.iter().map(|check| check.as_str().len()).max().unwrap_or_default();
+    let line = |check: &DoctorCheck| {
+        format!("{:width$}  {}\n", check.as_str(), check.advice().meaning.plain(language))
+    };
+    DoctorCheck::ALL.iter().map(line).collect()
+}

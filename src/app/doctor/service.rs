@@ -1,0 +1,105 @@
+//! The service as systemd sees it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::child::{ChildError, run_child};
+use crate::catalog::DoctorCheck;
+use crate::common::Timestamp;
+use crate::diagnosis::{Finding, Verdict};
+
+/// The unit of the package.
+const UNIT: &str = "imagestore-agent.service";
+/// The properties that `systemctl show` prints (systemd.unit(5), org.freedesktop.systemd1(5)).
+const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,NRestarts,ActiveEnterTimestamp";
+/// Timeout of `systemctl`. It answers within milliseconds.
+const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The folder that exists if systemd is the init process (sd_booted(3)).
+const SYSTEMD_FOLDER: &str = "/run/systemd/system";
+/// The number of automatic restarts from which the service is reported as restarting again and
+/// again.
+const MANY_RESTARTS: u32 = 3;
+
+/// Returns the finding about the unit.
+pub(super) async fn diagnose_service() -> Finding {
+    let check = DoctorCheck::ServiceRunning;
+    #[expect(clippy::disallowed_methods, reason = "the folder is in memory")]
+    let is_booted = Path::new(SYSTEMD_FOLDER).exists();
+    if !is_booted {
+        return Finding::skipped(check, "systemd, which does not manage this system");
+    }
+    let args = ["show", UNIT, "--timestamp=unix", "--property", PROPERTIES];
+    match run_child("systemctl", args, SYSTEMCTL_TIMEOUT).await {
+        Ok(output) if output.status.success() => unit_finding(&output.stdout),
+        Ok(output) => Finding::skipped(check, format_args!("systemctl: {}", output.stderr.trim())),
+        Err(ChildError::NotStarted(error)) => {
+            Finding::skipped(check, format_args!("systemctl: {error}"))
+        }
+        Err(ChildError::TimedOut) => Finding::skipped(check, "an answer of systemctl"),
+    }
+}
+
+/// Judges the properties of the unit, one `name=value` per line.
+fn unit_finding(properties: &str) -> Finding {
+    let check = DoctorCheck::ServiceRunning;
+    let found: BTreeMap<&str, &str> =
+        properties.lines().filter_map(|line| line.split_once('=')).collect();
+    let property = |name: &str| found.get(name).copied().unwrap_or_default();
+    if property("LoadState") == "not-found" {
+        return Finding::skipped(check, format_args!("the unit {UNIT}, which is not installed"));
+    }
+    let restarts: u32 = property("NRestarts").parse().unwrap_or_default();
+    let (active, sub) = (property("ActiveState"), property("SubState"));
+    let state = format!("{UNIT} is {active} ({sub})");
+    let (verdict, summary) = match (active, property("Result")) {
+        ("active", _) if restarts < MANY_RESTARTS => (Verdict::Ok, state),
+        ("active", _) => {
+            (Verdict::Warning, format!("{state}, after {restarts} automatic restarts"))
+        }
+        (_, "" | "success") => (Verdict::Error, state),
+        (_, result) => (Verdict::Error, format!("{state}, with the result {result}")),
+    };
+    let mut finding = Finding::new(check, verdict, summary);
+    for name in ["ActiveState", "SubState", "Result"] {
+        let key = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
+        finding.evidence.facts.insert(key, property(name).into());
+    }
+    finding.evidence.facts.insert("restarts".to_owned(), restarts.into());
+    let seconds = property("ActiveEnterTimestamp").trim_start_matches('@').parse::<i64>().ok();
+    finding.evidence.since =
+        seconds.filter(|at| *at > 0).map(|at| Timestamp(at.saturating_mul(1000)));
+    finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(load: &str, active: &str, sub: &str, result: &str, restarts: u32) -> Finding {
+        unit_finding(&format!(
+            "LoadState={load}\nActiveState={active}\nSubState={sub}\nResult={result}\n\
+             NRestarts={restarts}\nActiveEnterTimestamp=@1482426606\n"
+        ))
+    }
+
+    #[test]
+    fn the_state_of_the_unit_decides() {
+        for (load, active, sub, result, restarts, verdict, words) in [
+            ("loaded", "active", "running", "success", 0, Verdict::Ok, "active (running)"),
+            ("loaded", "active", "running", "success", 3, Verdict::Warning, "3 automatic restarts"),
+            ("loaded", "inactive", "dead", "success", 0, Verdict::Error, "inactive (dead)"),
+            ("loaded", "failed", "failed", "exit-code", 0, Verdict::Error, "result exit-code"),
+            ("loaded", "activating", "auto-restart", "signal", 9, Verdict::Error, "signal"),
+            ("not-found", "inactive", "dead", "success", 0, Verdict::Skipped, "not installed"),
+        ] {
+            let found = finding(load, active, sub, result, restarts);
+            assert_eq!(found.verdict, verdict, "{found:?}");
+            assert!(found.summary.contains(words), "{found:?}");
+        }
+        let running = finding("loaded", "active", "running", "success", 1);
+        assert_eq!(running.evidence.since, Some(Timestamp(1_482_426_606_000)));
+        assert_eq!(running.evidence.facts.get("restarts"), Some(&1_u32.into()));
+        assert_eq!(running.evidence.facts.get("subState"), Some(&"running".into()));
+    }
+}

@@ -1,0 +1,128 @@
+//! The labels and short phrases of a diagnosis as text.
+
+use std::time::Duration;
+
+use super::{Language, Text};
+use crate::model::Status;
+
+/// The labels of the lines of a finding.
+#[derive(Clone, Copy, Debug)]
+pub struct FindingLabels {
+    /// The observation.
+    pub found: Text,
+    /// The effect.
+    pub impact: Text,
+    /// The action that helps.
+    pub action: Text,
+    /// The delivery of the notices.
+    pub reported: Text,
+    /// The command that explains more.
+    pub see: Text,
+}
+
+/// The labels of the lines of a finding.
+pub const FINDING_LABELS: FindingLabels = FindingLabels {
+    found: Text { en: "found", zh: "现象" },
+    impact: Text { en: "impact", zh: "影响" },
+    action: Text { en: "action", zh: "处理" },
+    reported: Text { en: "reported", zh: "上报" },
+    see: Text { en: "see", zh: "参见" },
+};
+
+/// Returns a duration in its largest unit, such as `12 min`. It is rounded down.
+pub fn duration_phrase(span: Duration, language: Language) -> String {
+    let seconds = span.as_secs();
+    let (number, unit) = match seconds {
+        0..60 => (seconds, Text { en: "s", zh: "秒" }),
+        60..3_600 => (seconds / 60, Text { en: "min", zh: "分钟" }),
+        3_600..172_800 => (seconds / 3_600, Text { en: "h", zh: "小时" }),
+        _ => (seconds / 86_400, Text { en: "d", zh: "天" }),
+    };
+    format!("{number} {}", unit.marked(language))
+}
+
+/// Returns a status with the time for which it has lasted.
+pub fn status_phrase(status: Status, lasted: Option<Duration>, language: Language) -> String {
+    let name = match (language, status) {
+        (Language::English, status) => status.as_str(),
+        (Language::Chinese, Status::Connected) => "已连接 (Connected)",
+        (Language::Chinese, Status::Connecting) => "连接中 (Connecting)",
+        (Language::Chinese, Status::Disconnected) => "失联 (Disconnected)",
+    };
+    match (lasted.map(|lasted| duration_phrase(lasted, language)), language) {
+        (None, _) => name.to_owned(),
+        (Some(lasted), Language::English) => format!("{name} for {lasted}"),
+        (Some(lasted), Language::Chinese) => format!("{name} {lasted}"),
+    }
+}
+
+/// Returns the last line of a diagnosis: the number of stores, and of those findings that are not
+/// well, with the worst one.
+pub fn total_phrase(
+    stores: usize,
+    errors: usize,
+    warnings: usize,
+    worst: Option<&str>,
+    language: Language,
+) -> String {
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    match language {
+        Language::English => {
+            let head = format!("{stores} store{}", plural(stores));
+            match worst {
+                None => format!("{head}, all well"),
+                Some(worst) => format!(
+                    "{head}, {errors} error{}, {warnings} warning{}: {worst}",
+                    plural(errors),
+                    plural(warnings)
+                ),
+            }
+        }
+        Language::Chinese => {
+            let head = format!("{stores} 个镜像服务器");
+            match worst {
+                None => format!("{head}，均正常"),
+                Some(worst) => format!("{head}，{errors} 个错误，{warnings} 个警告：{worst}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_its_largest_unit() {
+        for (seconds, en, zh) in [
+            (0, "0 s", "0 秒"),
+            (59, "59 s", "59 秒"),
+            (60, "1 min", "1 分钟"),
+            (7_199, "1 h", "1 小时"),
+            (172_799, "47 h", "47 小时"),
+            (172_800, "2 d", "2 天"),
+            (41 * 86_400, "41 d", "41 天"),
+        ] {
+            let span = Duration::from_secs(seconds);
+            assert_eq!(duration_phrase(span, Language::English), en);
+            assert_eq!(duration_phrase(span, Language::Chinese), zh);
+        }
+    }
+
+    #[test]
+    fn the_last_line_names_the_worst_finding() {
+        let english =
+            |errors, warnings, worst| total_phrase(2, errors, warnings, worst, Language::English);
+        assert_eq!(english(0, 0, None), "2 stores, all well");
+        assert_eq!(
+            english(1, 0, Some("images is not_mounted")),
+            "2 stores, 1 error, 0 warnings: images is not_mounted"
+        );
+        assert_eq!(total_phrase(1, 0, 0, None, Language::English), "1 store, all well");
+        assert_eq!(total_phrase(2, 0, 0, None, Language::Chinese), "2 个镜像服务器，均正常");
+        let lasted = Some(Duration::from_secs(720));
+        let phrase = |language| status_phrase(Status::Disconnected, lasted, language);
+        assert_eq!(phrase(Language::English), "Disconnected for 12 min");
+        assert_eq!(phrase(Language::Chinese), "失联 (Disconnected) 12 分钟");
+    }
+}

@@ -1,0 +1,245 @@
+//! Formats a diagnosis as text: one line for what is well, and a block for what is not.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::{pad_to_width, raw_str_field, str_field};
+use crate::catalog::{FINDING_LABELS, Language, Text, status_phrase, total_phrase};
+use crate::common::Timestamp;
+use crate::model::Status;
+
+/// Digits of a uuid that are shown. They are enough to name the store in a command.
+const SHOWN_DIGITS: usize = 8;
+/// The number of columns of a label, with the blanks behind it.
+const LABEL_WIDTH: usize = 10;
+/// The name of the line about the daemon.
+const DAEMON: &str = "imagestore-agent";
+
+/// The findings of one subject: a store, or the daemon.
+struct Subject<'a> {
+    title: String,
+    digits: String,
+    status: String,
+    /// The findings that are not well, the worst first.
+    bad: Vec<&'a Value>,
+}
+
+/// Formats the findings. `stores` are the stores of the daemon's summary. `brief` leaves out what
+/// is well.
+pub(crate) fn format_diagnosis(
+    checks: &[Value],
+    stores: &[Value],
+    brief: bool,
+    now: Timestamp,
+    language: Language,
+) -> String {
+    let mut subjects = vec![Subject {
+        title: DAEMON.to_owned(),
+        digits: String::new(),
+        status: daemon_status(checks),
+        bad: bad_findings(checks, ""),
+    }];
+    subjects.extend(stores.iter().map(|store| store_subject(store, checks, now, language)));
+    // Without findings about the daemon, only stores were asked for.
+    if !checks.iter().any(|check| check["store"].is_null()) {
+        subjects.remove(0);
+    }
+    let width = subjects.iter().map(|subject| subject.title.width()).max().unwrap_or_default();
+    let mut text = String::new();
+    for subject in subjects.iter().filter(|subject| !brief || !subject.bad.is_empty()) {
+        write_subject(subject, width, language, &mut text);
+    }
+    let verdicts = |verdict: &str| checks.iter().filter(|it| it["verdict"] == verdict).count();
+    let (errors, warnings) = (verdicts("error"), verdicts("warning"));
+    let worst = subjects.iter().flat_map(|subject| &subject.bad);
+    let worst = worst.max_by_key(|finding| severity(finding)).map(|finding| store_label(finding));
+    if !brief || worst.is_some() {
+        let total = total_phrase(stores.len(), errors, warnings, worst.as_deref(), language);
+        text.push_str(&format!("{total}\n"));
+    }
+    text
+}
+
+/// Returns the subject of a finding and its word, such as `images is not_mounted`.
+pub(crate) fn store_label(finding: &Value) -> String {
+    let store = finding.get("store").filter(|store| store.is_object());
+    let word = match str_field(finding, "reason") {
+        reason if reason.is_empty() => str_field(finding, "verdict"),
+        reason => reason,
+    };
+    match store {
+        Some(store) => format!("{} is {word}", str_field(store, "name")),
+        None => format!("{} is {word}", str_field(finding, "id")),
+    }
+}
+
+fn severity(finding: &Value) -> u8 {
+    match raw_str_field(finding, "verdict") {
+        "error" => 2,
+        "warning" => 1,
+        _ => 0,
+    }
+}
+
+/// Returns the findings of a store that are not well, or of the daemon for an empty uuid. The worst
+/// ones come first, each in the order of the checks.
+fn bad_findings<'a>(checks: &'a [Value], uuid: &str) -> Vec<&'a Value> {
+    let belongs = |check: &&Value| {
+        let store = check.pointer("/store/uuid").and_then(Value::as_str).unwrap_or_default();
+        store == uuid && severity(check) > 0
+    };
+    let mut bad: Vec<&Value> = checks.iter().filter(belongs).collect();
+    bad.sort_by_key(|finding| std::cmp::Reverse(severity(finding)));
+    bad
+}
+
+fn daemon_status(checks: &[Value]) -> String {
+    let answers = checks.iter().find(|check| check["id"] == "service.answers");
+    answers.map(|check| str_field(check, "summary")).unwrap_or_default()
+}
+
+fn store_subject<'a>(
+    store: &Value,
+    checks: &'a [Value],
+    now: Timestamp,
+    language: Language,
+) -> Subject<'a> {
+    let uuid = raw_str_field(store, "uuid");
+    let since: Option<Timestamp> = raw_str_field(store, "since").parse().ok();
+    let lasted = since.map(|since| {
+        Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or_default())
+    });
+    let status = match raw_str_field(store, "status").parse::<Status>() {
+        Ok(status) => status_phrase(status, lasted, language),
+        Err(_) => str_field(store, "status"),
+    };
+    Subject {
+        title: str_field(store, "name"),
+        digits: str_field(store, "uuid").chars().take(SHOWN_DIGITS).collect(),
+        status,
+        bad: bad_findings(checks, uuid),
+    }
+}
+
+fn write_subject(subject: &Subject<'_>, width: usize, language: Language, text: &mut String) {
+    let worst = subject.bad.first();
+    let mark = match worst.map(|finding| severity(finding)) {
+        Some(2) => '×',
+        Some(_) => '‼',
+        None => '√',
+    };
+    let reason = worst.map(|finding| {
+        let (reason, id) = (str_field(finding, "reason"), str_field(finding, "id"));
+        if reason.is_empty() { id } else { reason }
+    });
+    let title = pad_to_width(&subject.title, width);
+    let digits = pad_to_width(&subject.digits, SHOWN_DIGITS);
+    let line = format!("{mark} {title}  {digits}  {}", pad_to_width(&subject.status, 30));
+    text.push_str(format!("{line}  {}", reason.unwrap_or_default()).trim_end());
+    text.push('\n');
+    for finding in &subject.bad {
+        write_finding(finding, language, text);
+    }
+}
+
+fn write_finding(finding: &Value, language: Language, text: &mut String) {
+    let mut line = |label: Text, value: String| {
+        if !value.is_empty() {
+            let label = pad_to_width(label.marked(language), LABEL_WIDTH);
+            text.push_str(&format!("    {label}{value}\n"));
+        }
+    };
+    let labels = FINDING_LABELS;
+    line(labels.found, str_field(finding, "summary"));
+    line(labels.impact, str_field(finding, "impact"));
+    let remedy = finding.get("remedy").map(|remedy| str_field(remedy, "text"));
+    line(labels.action, remedy.unwrap_or_default());
+    line(labels.reported, finding.get("reported").map(reported).unwrap_or_default());
+    line(labels.see, str_field(finding, "see"));
+}
+
+fn reported(delivery: &Value) -> String {
+    let destination = str_field(delivery, "destination");
+    let pending = delivery.get("pending").and_then(Value::as_u64).unwrap_or_default();
+    let reply = str_field(delivery, "lastReply");
+    match (pending, destination.is_empty(), reply.is_empty()) {
+        (_, true, true) => String::new(),
+        (0, ..) => format!("{destination} has every notice"),
+        (_, _, true) => format!("{pending} notices wait for {destination}"),
+        (_, _, false) => format!("{pending} notices wait for {destination}: {reply}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn sample() -> (Vec<Value>, Vec<Value>) {
+        let store = |name: &str, uuid: &str| json!({"name": name, "uuid": uuid});
+        let checks = vec![
+            json!({"id": "service.answers", "store": null, "verdict": "ok", "summary": "the daemon answers"}),
+            json!({"id": "mount", "store": store("images", "4cd9fb91ff"), "verdict": "error",
+                   "summary": "the disk is gone", "impact": "images cannot be read",
+                   "reason": "not_mounted", "remedy": {"text": "mount it", "commands": []},
+                   "see": "imagestore-agent explain not_mounted",
+                   "reported": {"destination": "mn-1:8080", "pending": 0}}),
+            json!({"id": "space", "store": store("镜像", "77ab02c1ff"), "verdict": "ok",
+                   "summary": "much"}),
+        ];
+        let stores = vec![
+            json!({"name": "images", "uuid": "4cd9fb91ff", "status": "Disconnected",
+                   "since": "2016-12-22T17:00:00Z"}),
+            json!({"name": "镜像", "uuid": "77ab02c1ff", "status": "Connected",
+                   "since": "2016-12-01T00:00:00Z"}),
+        ];
+        (checks, stores)
+    }
+
+    fn text(brief: bool, language: Language) -> String {
+        let (checks, stores) = sample();
+        let now = "2016-12-22T17:12:30Z".parse().unwrap();
+        format_diagnosis(&checks, &stores, brief, now, language)
+    }
+
+    #[test]
+    fn what_is_well_has_a_line_and_what_is_not_has_a_block() {
+        let expected = "\
+√ imagestore-agent            the daemon answers
+× images            4cd9fb91  Disconnected for 12 min         not_mounted
+    found     the disk is gone
+    impact    images cannot be read
+    action    mount it
+    reported  mn-1:8080 has every notice
+    see       imagestore-agent explain not_mounted
+√ 镜像              77ab02c1  Connected for 21 d
+2 stores, 1 error, 0 warnings: images is not_mounted
+";
+        assert_eq!(text(false, Language::English), expected);
+    }
+
+    #[test]
+    fn a_brief_text_has_only_what_is_not_well() {
+        let brief = text(true, Language::English);
+        assert!(brief.starts_with("× images") && !brief.contains('√'), "{brief}");
+        let (checks, stores) = sample();
+        let well =
+            format_diagnosis(&checks[2..], &stores[1..], true, Timestamp(0), Language::English);
+        assert_eq!(well, "");
+        let well =
+            format_diagnosis(&checks[2..], &stores[1..], false, Timestamp(0), Language::English);
+        assert!(well.ends_with("1 store, all well\n") && !well.contains(DAEMON), "{well}");
+    }
+
+    #[test]
+    fn labels_line_up_in_chinese() {
+        let chinese = text(false, Language::Chinese);
+        for part in ["失联 (Disconnected) 12 分钟", "    现象      the disk is gone", "1 个错误"]
+        {
+            assert!(chinese.contains(part), "{part}: {chinese}");
+        }
+    }
+}
