@@ -66,6 +66,7 @@ pub mod common;
 pub mod delivery;
 pub mod demo;
 pub mod diagnosis;
+pub mod forecast;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod hooks;

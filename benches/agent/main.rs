@@ -21,6 +21,7 @@ mod support;
 
 mod delivery;
 mod figures;
+mod forecasts;
 mod growth;
 mod jobs;
 mod login;
@@ -43,6 +44,9 @@ fn main() {
     // Cargo passes `--bench`; any other argument is a part of a figure's name.
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let wants = |name: &str| filter.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    if wants("forecast") {
+        forecasts::growth_beside_a_sort();
+    }
     assert!(nix::unistd::geteuid().is_root(), "the benchmarks mount filesystems: run them as root");
     println!("program: {PROGRAM}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -43,7 +43,8 @@ pub use reason::{Check, Reason};
 pub use role::Role;
 pub use space::{
     Capacity, CapacityDay, DAY_SECONDS, DayFigures, ImplausibleCapacity, ImplausibleUse,
-    InodeCounts, MountLocation, MountedPart, SpaceId, UsedRange, UtcDay, WriteOutcome,
+    InodeCounts, LimitOutlook, LimitOutlooks, MountLocation, MountedPart, SpaceForecast, SpaceId,
+    UseForecast, UseLimit, UsedRange, UtcDay, WriteOutcome,
 };
 pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};
 

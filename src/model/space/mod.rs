@@ -2,8 +2,10 @@
 
 mod capacity_day;
 mod filesystem;
+mod outlook;
 
 pub use capacity_day::{CapacityDay, DAY_SECONDS, DayFigures, ImplausibleUse, UsedRange, UtcDay};
 pub use filesystem::{
     Capacity, ImplausibleCapacity, InodeCounts, MountLocation, MountedPart, SpaceId, WriteOutcome,
 };
+pub use outlook::{LimitOutlook, LimitOutlooks, SpaceForecast, UseForecast, UseLimit};
