@@ -95,7 +95,7 @@ impl<'a> SharedFilesystems<'a> {
 
     /// Names some of the other stores that share the space of this one, and says how many more
     /// there are. Returns `None` if there are no others. The time does not depend on their number.
-    fn describe_others(&self, snapshot: &StoreSnapshot) -> Option<String> {
+    pub fn describe_others(&self, snapshot: &StoreSnapshot) -> Option<String> {
         let own = snapshot.store.uuid;
         let stores = self.0.get(&snapshot.store.mount.space())?;
         let count = stores.len() - usize::from(stores.contains(&own));

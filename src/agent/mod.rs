@@ -14,6 +14,7 @@
 //! - Touches an image directory; `probe` does.
 //! - Sends a notice; the notifier does.
 
+mod capacity;
 mod checks;
 mod conditions;
 mod context;
@@ -25,6 +26,7 @@ mod registry;
 mod service;
 mod store;
 
+pub use capacity::CapacityHistory;
 pub use conditions::{
     ActiveCondition, DaemonConditions, DeliveryMonitor, SharedFilesystems, TotalCapacity,
     active_conditions, total_capacity,

@@ -11,7 +11,9 @@
 
 use std::sync::Arc;
 
-use super::{AcceptError, AddError, OutcomeRecorder, StoreSnapshot, UpdateRefusal};
+use super::{
+    AcceptError, AddError, CapacityHistory, OutcomeRecorder, StoreSnapshot, UpdateRefusal,
+};
 use crate::lifecycle::StoreHistory;
 use crate::model::{
     AddStore, AttemptFailure, Fault, PlacementChange, StoreUpdate, StoreUuid, Tags,
@@ -70,6 +72,14 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         uuid: StoreUuid,
         lines: u32,
     ) -> impl Future<Output = Option<StoreHistory>> + Send;
+
+    /// Returns the use of a store on the last `days` days, with today, and the forecast from it.
+    /// Returns `None` if the state disk does not reply in time, or the days cannot be read.
+    fn capacity_history(
+        &self,
+        snapshot: &StoreSnapshot,
+        days: u32,
+    ) -> impl Future<Output = Option<CapacityHistory>> + Send;
 
     /// Returns the same stores with a recorder, which adds the outcome of the next operation to the
     /// change that makes it durable. An outcome without a change is not recorded.

@@ -22,6 +22,8 @@ const MAX_UNCOMMITTED: Duration = Duration::from_secs(6 * 60 * 60);
 pub(super) struct CapacityRollup {
     current: Option<CurrentFigure>,
     pending: Option<PendingDay>,
+    /// True if the next figures begin a new series.
+    begins_series: bool,
 }
 
 /// The newest good figure, which still counts.
@@ -82,14 +84,21 @@ impl CapacityRollup {
         finished
     }
 
+    /// Creates the roll-up of a store whose directory has moved. Its first figures are due at once,
+    /// so that the days of the earlier space are not taken for those of the new one.
+    pub(super) fn of_new_series() -> Self {
+        Self { begins_series: true, ..Self::default() }
+    }
+
     /// Takes the figures, which the caller commits.
     pub(super) fn take_pending(&mut self) -> Option<DayFigures> {
+        self.begins_series &= self.pending.is_none();
         self.pending.take().map(PendingDay::into_figures)
     }
 
     /// Returns true if the figures should be committed for their own sake.
     pub(super) fn is_due(&self) -> bool {
-        self.pending.is_some_and(|pending| pending.covered >= MAX_UNCOMMITTED)
+        self.pending.is_some_and(|pending| self.begins_series || pending.covered >= MAX_UNCOMMITTED)
     }
 
     /// Adds a figure to a day. Returns the figures of the day before, if it is another one.
@@ -179,6 +188,17 @@ mod tests {
 
     fn good(wall: u64, uptime: u64, used: u64) -> Input {
         Good { wall, uptime, total: 100, used }
+    }
+
+    #[test]
+    fn the_first_figures_of_a_new_series_are_due_at_once() {
+        let mut rollup = CapacityRollup::of_new_series();
+        for is_due in [true, false] {
+            assert!(!rollup.is_due());
+            rollup.on_measured(&measured(100, 40), &policy(), at(5, 5));
+            assert_eq!(rollup.is_due(), is_due);
+            assert!(rollup.take_pending().is_some());
+        }
     }
 
     #[test]

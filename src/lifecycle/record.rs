@@ -69,7 +69,7 @@ impl StoreRecord {
     /// Drops the figures by day that are not committed yet, because the next ones describe other
     /// space.
     pub fn restart_rollup(&mut self) {
-        self.rollup = CapacityRollup::default();
+        self.rollup = CapacityRollup::of_new_series();
     }
 
     /// Returns true if an attempt is running or being prepared.

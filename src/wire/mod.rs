@@ -28,13 +28,14 @@ pub use request::{
     UnsupportedCall, parse_account_login, parse_add_store, parse_attachment, parse_version_request,
 };
 pub use response::{
-    CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse,
-    DIAGNOSIS_VERSION, DateFormat, DeliveryBody, DiagnosisResponse, ERROR_CODES, EmptyResponse,
-    ErrorCode, ErrorResponse, EventLine, EventPageBody, FilesystemBody, FindingBody, GapLine,
-    HealthBody, HistoryLine, HookSummary, HostKeyBody, HostProofBody, InitResponse, InventoryBody,
-    InventoryResponse, JobResponse, LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse,
-    PageResponse, PartialInventory, REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse,
-    SessionValidityResponse, SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse,
-    TypesResponse, VersionResponse, ZoneBody, failure_text,
+    CapacityBody, CapacityHistoryBody, CapacityPoint, CapacityResponse, CapacitySummary,
+    ConditionBody, CountResponse, DIAGNOSIS_VERSION, DateFormat, DeliveryBody, DiagnosisResponse,
+    ERROR_CODES, EmptyResponse, ErrorCode, ErrorResponse, EventLine, EventPageBody, FilesystemBody,
+    FindingBody, ForecastBody, GapLine, HealthBody, HistoryLine, HookSummary, HostKeyBody,
+    HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse, LastAttemptBody,
+    LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory, REMEDY_MARK,
+    ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse, SingleStoreResponse,
+    StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse, VersionResponse, ZoneBody,
+    failure_text,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

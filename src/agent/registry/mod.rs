@@ -18,12 +18,12 @@ use super::store::definition::DefinitionChange;
 use add::{AddError, PendingReply};
 
 use super::{
-    AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreSnapshot,
-    UpdateError, faults,
+    AcceptError, AgentContext, CapacityHistory, ReconnectError, StoreHandle, StoreService,
+    StoreSnapshot, UpdateError, faults,
 };
 use crate::lifecycle::StoreHistory;
 use crate::model::{
-    AddStore, AttemptFailure, PlacementChange, Reason, StoreUpdate, StoreUuid, Tags,
+    AddStore, AttemptFailure, PlacementChange, Reason, StoreUpdate, StoreUuid, Tags, UtcDay,
 };
 
 /// Maximum number of queued requests to the registry. It takes one within microseconds, so that 64
@@ -129,6 +129,23 @@ impl StoreService for Registry {
             .await
             .ok()?;
         read.inspect_err(|error| warn!(store = %uuid, %error, "history read failed")).ok()
+    }
+
+    async fn capacity_history(
+        &self,
+        snapshot: &StoreSnapshot,
+        days: u32,
+    ) -> Option<CapacityHistory> {
+        let (uuid, context) = (snapshot.store.uuid, &self.context);
+        let today = UtcDay::of(context.daemon.clock.now());
+        let since = today.plus(1_i64.saturating_sub(days.into()));
+        let first = CapacityHistory::first_day(since, today);
+        let read = context.daemon.ledger.capacity_days(uuid, first);
+        let days = timeout(HISTORY_READ_TIMEOUT, read).await.ok()?;
+        let days = days
+            .inspect_err(|error| warn!(store = %uuid, %error, "capacity history read failed"))
+            .ok()?;
+        Some(CapacityHistory::new(days, since, today, snapshot, context.policy.space))
     }
 
     fn recorded_by(&self, recorder: Arc<dyn OutcomeRecorder>) -> Self {

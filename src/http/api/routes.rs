@@ -154,6 +154,12 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
         Route::new(Get, Prefix, "/stores", health::stores::get_store_summary::<S>),
         Route::new(Get, Prefix, "/stores/{uuid}/health", health::stores::get_store_health::<S>),
         Route::new(Get, Prefix, "/events", events::get_events::<S>),
+        Route::new(
+            Get,
+            Prefix,
+            "/stores/{uuid}/capacity",
+            health::capacity::get_capacity_history::<S>,
+        ),
         Route::new(Get, Prefix, "/diagnosis", health::diagnosis::get_diagnosis::<S>),
         Route::new(Post, AgentCall, &call(ECHO_COMMAND), agent_protocol::handle_echo),
         Route::new(Post, AgentCall, &call(CONNECT_COMMAND), agent_protocol::handle_connect::<S>),

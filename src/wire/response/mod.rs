@@ -1,6 +1,7 @@
 //! The bodies of responses: the error object, the inventory, the health of a store and its history
 //! below; here the summary of all stores, the probes and the output of `init --json`.
 
+mod capacity;
 mod date;
 mod diagnosis;
 pub(super) mod error;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::lifecycle::DurableRecord;
 use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
+pub use capacity::{CapacityHistoryBody, CapacityPoint, ForecastBody};
 pub use date::DateFormat;
 pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, FindingBody};
 pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK, failure_text};

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{
-    AcceptError, AddError, DaemonConditions, EventReader, OutcomeRecorder, ReconnectError,
-    StoreService, StoreSnapshot, UpdateError,
+    AcceptError, AddError, CapacityHistory, DaemonConditions, EventReader, OutcomeRecorder,
+    ReconnectError, StoreService, StoreSnapshot, UpdateError,
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
@@ -16,13 +16,14 @@ use imagestore_agent::http::{
 use imagestore_agent::jobs::{JobDigests, JobRegistry};
 use imagestore_agent::ledger::{Ledger, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{
-    DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
+    DurableRecord, HistoryEntry, HistoryEvent, SpaceThresholds, StoreChecks, StoreHistory,
 };
 use imagestore_agent::management::{self, HookClient, ReplyQueue, SharedSigner, UrlGuard};
 use imagestore_agent::model::{
-    AddStore, AttemptFailure, AttemptId, Capacity, Condition, Epoch, Fault, HostEvidence,
-    HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, PlacementChange,
-    Reason, SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
+    AddStore, AttemptFailure, AttemptId, Capacity, CapacityDay, Condition, DAY_SECONDS, DayFigures,
+    Epoch, Fault, HostEvidence, HostIdentity, HostKey, ImageDir, Inventory, MarkerId,
+    MountLocation, NodeId, PlacementChange, Reason, SshAddress, State, Status, Store, StoreUpdate,
+    StoreUuid, Tags, UsedRange, UtcDay,
 };
 use imagestore_agent::settings::{ApiSettings, FilePolicy, ServerSettings, Settings};
 use imagestore_agent::wire::DateFormat;
@@ -270,6 +271,32 @@ impl StoreService for FakeStores {
         let event = HistoryEvent::ConditionChanged { condition: Condition::NearFull, active: true };
         let lines = vec![HistoryEntry { at: Timestamp(0), attempt: AttemptId(1), event }];
         Some(StoreHistory { lines, pruned: 3 })
+    }
+
+    async fn capacity_history(
+        &self,
+        snapshot: &StoreSnapshot,
+        days: u32,
+    ) -> Option<CapacityHistory> {
+        // The state disk does not answer for this store.
+        if snapshot.store.uuid == BROKEN {
+            return None;
+        }
+        let today = UtcDay(20_000);
+        let day = |day| {
+            let used = 500 + 10 * u64::try_from(day - today.0 + 10).unwrap();
+            let figures = DayFigures {
+                day: UtcDay(day),
+                space: UsedRange::new(1000, used - 5, used, used).unwrap(),
+                inodes: Some(UsedRange::new(100, 1, 2, 2).unwrap()).filter(|_| day % 2 == 0),
+                covered_seconds: DAY_SECONDS,
+            };
+            CapacityDay { series: 1, figures }
+        };
+        let known = (today.0 - 9..=today.0).map(day).collect();
+        let thresholds = SpaceThresholds { reserved: 20, near_full: 0.85, full: 0.95 };
+        let since = today.plus(1 - i64::from(days));
+        Some(CapacityHistory::new(known, since, today, snapshot, thresholds))
     }
 
     fn recorded_by(&self, _: Arc<dyn OutcomeRecorder>) -> Self {

@@ -238,3 +238,24 @@ async fn a_due_check_does_not_wait_for_a_disk_that_refuses_observations() {
     assert_eq!(*task.store, store());
     assert_eq!(task.pending.apply_to(&task.store).mount, mount("8:2"));
 }
+
+#[tokio::test]
+async fn the_first_figures_after_a_move_begin_a_series_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, _lock) = opened(dir.path());
+    let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
+    let change = LedgerChange::new().add_store(store(), credentials, durable_record());
+    opened.ledger.commit(change).await.unwrap();
+    let (_handle, mut task) = task(&opened);
+    let series = async || {
+        let days = opened.ledger.capacity_days(store().uuid, UtcDay(i64::MIN)).await.unwrap();
+        days.into_iter().map(|day| day.series).collect::<Vec<_>>()
+    };
+    task.apply_input(probed()).await;
+    assert_eq!(series().await, [1]);
+    // The same figures are no new sample, so that only the move makes them due.
+    task.apply_input(probed()).await;
+    task.pending.observe_mount(&task.store, &mount("8:2"), false);
+    task.apply_input(probed()).await;
+    assert_eq!(series().await, [2]);
+}

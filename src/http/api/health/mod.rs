@@ -1,6 +1,7 @@
 //! The health of the daemon: `/healthz` and `/readyz`, the two paths that need no token, and the
 //! part of the health view that belongs to no store.
 
+pub(super) mod capacity;
 pub(super) mod diagnosis;
 pub(super) mod stores;
 
