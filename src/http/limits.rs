@@ -42,7 +42,7 @@ pub struct ServerLimits {
     /// send one. The others wait for their turn.
     pub max_large_bodies: usize,
     /// Maximum number of open streams of events. They are counted apart from the connections above.
-    /// A waiting stream costs some 30 KiB with its connection.
+    /// A waiting stream costs some 20 KiB with its connection.
     pub max_event_streams: usize,
     /// Time after which a waiting stream sends a comment, so that the client and the proxies on the
     /// way see that the connection lives.

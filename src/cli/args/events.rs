@@ -11,6 +11,9 @@ use crate::cli::store_reference::StoreReference;
 use crate::model::{EventCursor, EventKind};
 use crate::query::parse_span;
 
+/// Maximum timeout: a year. The clock cannot represent the end of every duration.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// `events`
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("json", |json| json.help("Print each event as a line of JSON, errors included")))]
@@ -59,8 +62,8 @@ pub struct WaitArgs {
     /// State to wait for.
     #[arg(long = "for", value_name = "STATE")]
     pub awaited: AwaitedState,
-    /// Maximum time to wait, such as 90s or 10m. After it the command ends with 1.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
+    /// Maximum time to wait, such as 90s or 10m, at most 365d. After it the command ends with 1.
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, default_value = "60s")]
     pub timeout: Duration,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
@@ -71,7 +74,26 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_span(text).ok_or_else(|| "not a duration such as 90s, 2h or 7d".to_owned())
 }
 
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text)?;
+    if timeout > MAX_TIMEOUT { Err("longer than 365d".to_owned()) } else { Ok(timeout) }
+}
+
 fn kind_parser() -> impl clap::builder::TypedValueParser<Value = EventKind> {
     PossibleValuesParser::new(EventKind::ALL.iter().map(|kind| kind.as_str()))
         .try_map(|text| text.parse::<EventKind>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_at_most_a_year() {
+        assert_eq!(parse_timeout("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_timeout("365d"), Ok(MAX_TIMEOUT));
+        for wrong in ["366d", "99999999999d", "5", ""] {
+            assert!(parse_timeout(wrong).is_err(), "{wrong}");
+        }
+    }
 }

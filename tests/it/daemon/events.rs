@@ -221,6 +221,7 @@ async fn events_are_selected_and_shown_with_their_store_and_reason() {
         &["wait", "images"],
         &["wait", "images", "--for", "Enabled"],
         &["wait", "images", "--for", "connected", "--timeout", "5"],
+        &["wait", "images", "--for", "connected", "--timeout", "99999999999d"],
     ] {
         assert_eq!(agent.cli(wrong, "").status.code(), Some(2), "{wrong:?}");
     }

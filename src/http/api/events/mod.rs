@@ -88,7 +88,7 @@ fn unreadable(fault: Fault) -> ApiError {
 /// Creates the error for a stream beyond the limit.
 fn too_many_streams(limit: usize) -> ApiError {
     let fault = Fault::new(Reason::AgentBusy, "too many streams of events are open")
-        .with_detail("waiting", limit)
+        .with_detail("connections", limit)
         .with_remedy("close a stream, or read pages of events with Accept: application/json");
     ApiError::ConnectFailed(AttemptFailure::from_fault(fault))
 }
