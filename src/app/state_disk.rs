@@ -1,4 +1,5 @@
-//! The watch of the state disk: tests commits for `/readyz` and the condition `state_disk_trouble`.
+//! The watch of the state disk: tests commits for `/readyz` and the condition `state_disk_trouble`,
+//! periodically and as soon as the disk has refused a change.
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(super) async fn watch_state_disk(
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
+            () = ledger.wait_refusal(), if current_error.borrow().is_none() => {}
         }
         let check = timeout(CHECK_INTERVAL, ledger.check_writable()).await;
         let error = match check {
@@ -42,5 +44,47 @@ pub(super) async fn watch_state_disk(
             None if has_changed => info!("state disk writable again"),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::common::Timestamp;
+    use crate::ledger::{StateDir, open_ledger};
+    use crate::settings::{FilePolicy, Settings};
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "moves the ledger of the test away and back")]
+    async fn a_refused_change_is_known_before_the_next_periodic_check() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::built_in().state;
+        settings.dir = dir.path().to_owned();
+        let policy = FilePolicy::of_process();
+        let state_dir = StateDir::open(dir.path(), &policy).unwrap();
+        let opened = open_ledger(&state_dir, &settings, None, Timestamp(1)).unwrap();
+        let file = dir.path().join("ledger.sqlite");
+        let aside = dir.path().join("aside");
+        let rename = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
+
+        let (sender, mut error) = watch::channel(None);
+        let stop = CancellationToken::new();
+        rename(&file, &aside);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(watch_state_disk(opened.ledger.clone(), sender, stop.clone()));
+        let long = CHECK_INTERVAL * 6;
+        timeout(long, error.wait_for(Option::is_some)).await.unwrap().unwrap();
+        rename(&aside, &file);
+        timeout(long, error.wait_for(Option::is_none)).await.unwrap().unwrap();
+
+        // A periodic check has just ended. The next one would be too late.
+        rename(&file, &aside);
+        opened.ledger.next_epoch(Timestamp(2)).await.unwrap_err();
+        let soon = CHECK_INTERVAL / 5 * 4;
+        timeout(soon, error.wait_for(Option::is_some)).await.expect("not known").unwrap();
+        stop.cancel();
+        tasks.join_all().await;
     }
 }

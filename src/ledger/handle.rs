@@ -1,6 +1,8 @@
 //! Handle to the ledger thread: sends requests to it and waits for the replies.
 
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 
@@ -56,6 +58,8 @@ pub(super) enum LedgerRequest {
 pub struct Ledger {
     pub(super) requests: mpsc::Sender<LedgerRequest>,
     newest_event: watch::Sender<u64>,
+    /// Notified of each change that the state disk has refused.
+    refusals: Arc<Notify>,
 }
 
 impl Ledger {
@@ -80,8 +84,10 @@ impl Ledger {
         let span = debug_span!("commit", store = change.first_store().map(tracing::field::display));
         let queued_at = Instant::now();
         let queued = self.queue_request(|reply| LedgerRequest::Commit(change, reply));
+        let refusals = Arc::clone(&self.refusals);
         let committing = async move {
             let result = queued?.await.map_err(|_| SendError::Closed)?;
+            report_refusal(&refusals, &result);
             // The time includes the wait in the queue. The caller reports the error.
             debug!(took = ?queued_at.elapsed(), made = result.is_ok(), "commit finished");
             result
@@ -98,7 +104,18 @@ impl Ledger {
     /// # Cancel safety
     /// If this future is dropped, an epoch may be skipped.
     pub async fn next_epoch(&self, now: Timestamp) -> Result<Epoch, CommitError> {
-        self.send_request(|reply| LedgerRequest::NextEpoch(now, reply)).await?
+        let result = self.send_request(|reply| LedgerRequest::NextEpoch(now, reply)).await?;
+        report_refusal(&self.refusals, &result);
+        result
+    }
+
+    /// Waits until the state disk refuses a change, or has refused one since the last wait. The
+    /// changes of [`Ledger::check_writable`] do not count.
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses nothing.
+    pub async fn wait_refusal(&self) {
+        self.refusals.notified().await;
     }
 
     /// Checks that the state disk accepts a commit.
@@ -280,7 +297,7 @@ impl Ledger {
         requests: mpsc::Sender<LedgerRequest>,
         newest_event: watch::Sender<u64>,
     ) -> Self {
-        Self { requests, newest_event }
+        Self { requests, newest_event, refusals: Arc::default() }
     }
 
     async fn send_request<T>(
@@ -300,6 +317,12 @@ impl Ledger {
             mpsc::error::TrySendError::Closed(_) => SendError::Closed,
         })?;
         Ok(response)
+    }
+}
+
+fn report_refusal<T>(refusals: &Notify, result: &Result<T, CommitError>) {
+    if let Err(CommitError::StateDisk(_) | CommitError::Displaced(_)) = result {
+        refusals.notify_one();
     }
 }
 

@@ -306,9 +306,12 @@ async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
         let remedy = answer.error("/cause/elaboration").as_str().unwrap();
         assert!(remedy.contains("state.dir"), "{remedy}");
         assert_eq!(scene.status().await, "Connected", "{change}");
-        until("not ready", async || obstacles(&scene.agent).await.0 == 503).await;
-        let reasons = obstacles(&scene.agent).await.1;
-        assert!(reasons.contains("state_disk_trouble") && reasons.contains(change), "{reasons}");
+        // A check in the middle of the damage found only a part of it.
+        let is_named = async || {
+            let (status, reasons) = obstacles(&scene.agent).await;
+            status == 503 && reasons.contains("state_disk_trouble") && reasons.contains(change)
+        };
+        until("not ready, with the reason", is_named).await;
         assert!(scene.node.try_next().is_none(), "{change}: an event without its commit");
     }
 }
