@@ -17,6 +17,13 @@ const PROBE_CONDITIONS: [Condition; 6] = [
     Condition::SyncUnsupported,
     Condition::SlowProbe,
 ];
+
+/// Returns true if a successful probe decides the condition. A probe that fails measures nothing:
+/// the condition then stays as it is.
+pub fn is_probe_condition(condition: Condition) -> bool {
+    PROBE_CONDITIONS.contains(&condition)
+}
+
 /// Distance below a threshold at which its condition ends, as a share in use (2 percentage points).
 const HYSTERESIS: f64 = 0.02;
 

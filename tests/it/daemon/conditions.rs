@@ -80,6 +80,28 @@ async fn a_store_that_fills_up_says_so_and_stays_connected() {
 }
 
 #[tokio::test]
+async fn a_condition_has_the_time_of_its_measurement() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    fill(&disk.path(), 64 << 10);
+    agent.until_condition(&uuid, "full", true).await;
+    // A probe that fails measures nothing: the figures are those of the last good one.
+    fs::rename(disk.path().join(".imagestore-agent"), disk.path().join("aside")).unwrap();
+    let failed = agent
+        .until_health(&uuid, "a failed probe", |health| {
+            let examine = check(health, "examine");
+            examine["status"] == "False" && examine["lastProbeTime"] != examine["lastGoodTime"]
+        })
+        .await;
+    let measured = &condition(&failed, "full").unwrap()["lastProbeTime"];
+    assert!(measured.is_string(), "{failed}");
+    assert_eq!(*measured, check(&failed, "examine")["lastGoodTime"], "{failed}");
+}
+
+#[tokio::test]
 async fn a_store_without_inodes_says_so_although_there_is_room() {
     needs_root!();
     let (disk, sshd, user) =

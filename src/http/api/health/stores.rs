@@ -14,6 +14,7 @@ use crate::common::for_each_fairly;
 use crate::http::api::{AppState, StoreIdPath, response};
 use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
+use crate::lifecycle::is_probe_condition;
 use crate::model::AttemptFailure;
 use crate::wire::{
     CapacityBody, CapacitySummary, ConditionBody, ErrorCode, HealthBody, HistoryLine, HookSummary,
@@ -100,9 +101,11 @@ fn condition_bodies<S>(
     snapshot: &StoreSnapshot,
     shared: &SharedFilesystems<'_>,
 ) -> Vec<ConditionBody> {
-    let probed = snapshot.checks.examine.last;
+    let examine = &snapshot.checks.examine;
     let active = active_conditions(snapshot, shared, &state.daemon.conditions).into_iter();
     let active = active.map(|ActiveCondition { condition, message, since }| {
+        let is_measured = is_probe_condition(condition);
+        let probed = if is_measured { examine.last_good } else { examine.last };
         ConditionBody::new_active(condition, message, state.language, probed, since)
     });
     ConditionBody::check_conditions(&snapshot.checks, state.language)
