@@ -16,11 +16,10 @@ mod doctor_check;
 mod error_code;
 mod exit_code;
 mod fault_action;
-mod forecast_phrase;
 mod guidance;
-mod labels;
 mod language;
 mod messages;
+mod phrases;
 mod reasons;
 mod runbook;
 mod text;
@@ -32,11 +31,12 @@ pub use doctor_check::DoctorCheck;
 pub use error_code::ZstackCode;
 pub use exit_code::ExitCause;
 pub use fault_action::{fault_action, short_fault_action};
-pub use forecast_phrase::forecast_phrase;
 pub use guidance::Guidance;
-pub use labels::{FINDING_LABELS, FindingLabels, duration_phrase, status_phrase, total_phrase};
 pub use language::Language;
 pub use messages::{KNOWN_MESSAGES, KnownMessage, find_messages};
+pub use phrases::{
+    FINDING_LABELS, FindingLabels, duration_phrase, forecast_phrase, status_phrase, total_phrase,
+};
 pub use reasons::reason_guidance;
 pub use runbook::{Runbook, RunbookText};
 pub use text::Text;

@@ -1,6 +1,6 @@
 //! The forecast of a store's space as a sentence.
 
-use super::Language;
+use crate::catalog::Language;
 use crate::model::{LimitOutlook, LimitOutlooks, SpaceForecast, UseForecast};
 
 /// Days from which a time is given in weeks, and weeks from which it is given in months. Larger

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Language, Text};
+use crate::catalog::{Language, Text};
 use crate::model::Status;
 
 /// The labels of the lines of a finding.

@@ -1,0 +1,7 @@
+//! The labels and phrases of texts that contain figures: of a diagnosis, and of a forecast.
+
+mod forecast;
+mod labels;
+
+pub use forecast::forecast_phrase;
+pub use labels::{FINDING_LABELS, FindingLabels, duration_phrase, status_phrase, total_phrase};
