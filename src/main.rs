@@ -23,6 +23,10 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
         return probe::worker_main();
     }
+    // The command doctor spawns this worker to look at the state directory.
+    if std::env::args_os().nth(1).is_some_and(|word| word == app::STATE_WORKER) {
+        return app::state_worker_main();
+    }
     app::block_file_size_signal();
     let args = match Args::try_parse() {
         Ok(args) => args,

@@ -18,8 +18,8 @@ use crate::settings::{DEFAULT_SETTINGS_FILE, FilePolicy, STATE_FILES, SettingFau
 
 /// The user that runs the daemon, and not this process.
 #[derive(Debug)]
-struct DaemonUser {
-    account: FileUser,
+pub(super) struct DaemonUser {
+    pub(super) account: FileUser,
     /// The group of the state directory. A secret may belong to it.
     trusted_group: u32,
     /// True if this user owns the state directory. Before the first start it is assumed.
@@ -58,7 +58,7 @@ pub(super) fn inspect_daemon_access(settings: &Settings, settings_file: &Path) -
 impl DaemonUser {
     /// Returns the daemon's user if this process is root and the daemon is not. Returns `None` also
     /// if the groups of the user cannot be read.
-    fn other_than_process(trusted: TrustedOwner, state_dir: &Path) -> Option<Self> {
+    pub(super) fn other_than_process(trusted: TrustedOwner, state_dir: &Path) -> Option<Self> {
         if !geteuid().is_root() || trusted.user == 0 {
             return None;
         }

@@ -344,7 +344,7 @@ fn new_prober(settings: &Settings, node_id: NodeId) -> Prober {
     })
 }
 
-fn new_policy(settings: &Settings) -> CheckPolicy {
+pub(super) fn new_policy(settings: &Settings) -> CheckPolicy {
     let Settings { monitor, storage, callback, .. } = settings;
     CheckPolicy {
         probe_interval: monitor.interval,

@@ -19,6 +19,8 @@ string_enum! {
         StateSpace = "state.space",
         /// `state.key`
         StateKey = "state.key",
+        /// `state.ledger`
+        StateLedger = "state.ledger",
         /// `service.running`
         ServiceRunning = "service.running",
         /// `service.answers`
@@ -134,6 +136,16 @@ impl DoctorCheck {
                 action: Text {
                     en: "restore the master key that sealed the secrets, or give each store its credentials again with `imagestore-agent update`",
                     zh: "恢复加密时使用的主密钥，或用 `imagestore-agent update` 为每个镜像服务器重新填写凭据",
+                },
+            },
+            Self::StateLedger => Advice {
+                meaning: Text {
+                    en: "The installed program can read the ledger in `state.dir`.",
+                    zh: "已安装的程序可以读取 `state.dir` 中的账本。",
+                },
+                action: Text {
+                    en: "install the version that wrote a newer ledger, or restore a damaged one from a backup with all of its files",
+                    zh: "账本较新时，安装写入它的版本；账本损坏时，从备份恢复它的全部文件",
                 },
             },
             Self::ServiceRunning => Advice {
@@ -381,10 +393,7 @@ impl DoctorCheck {
                     en: "The management node was informed of the present status.",
                     zh: "当前的连接状态已通知管理节点。",
                 },
-                action: Text {
-                    en: "make the management node reachable; the daemon then delivers the waiting notices in order",
-                    zh: "恢复与管理节点的网络连通；之后代理会按顺序送达排队的通知",
-                },
+                action: Self::ManagementDelivered.advice().action,
             },
         }
     }

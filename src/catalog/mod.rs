@@ -35,7 +35,8 @@ pub use guidance::Guidance;
 pub use language::Language;
 pub use messages::{KNOWN_MESSAGES, KnownMessage, find_messages};
 pub use phrases::{
-    FINDING_LABELS, FindingLabels, duration_phrase, forecast_phrase, status_phrase, total_phrase,
+    FINDING_LABELS, FindingLabels, duration_phrase, forecast_phrase, last_known_phrase,
+    status_phrase, total_phrase,
 };
 pub use reasons::reason_guidance;
 pub use runbook::{Runbook, RunbookText};

@@ -17,6 +17,7 @@
 mod daemon;
 mod finding;
 mod reason_check;
+mod state_dir;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -24,4 +25,5 @@ mod tests;
 pub use daemon::{DaemonFacts, DeliveryFact, diagnose_daemon};
 pub use finding::{Finding, FindingEvidence, ProblemWord, Verdict};
 pub use reason_check::{check_of_condition, check_of_reason};
-pub use store::{ConditionFact, ReportFact, StoreFacts, StoreTitle, diagnose_store};
+pub use state_dir::{KeyFact, StateDirFacts, StateDiskFact, diagnose_state_dir};
+pub use store::{ConditionFact, ReportFact, StoreFacts, StoreObserver, StoreTitle, diagnose_store};

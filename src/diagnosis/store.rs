@@ -44,11 +44,23 @@ pub struct ReportFact {
     pub next_try: Option<Timestamp>,
 }
 
+/// The process that collected the facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreObserver {
+    /// The daemon, which makes every check.
+    Daemon,
+    /// Another process, while no daemon answers. It knows the ledger and has looked at the
+    /// directory, without a write and without a login.
+    OtherProcess,
+}
+
 /// The facts about a store that its diagnosis needs.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreFacts<'a> {
     /// The store.
     pub title: &'a StoreTitle,
+    /// The process that collected the facts.
+    pub observer: StoreObserver,
     /// The status.
     pub status: Status,
     /// The time at which the status last changed.
@@ -77,6 +89,11 @@ const STORAGE_CHECKS: [DoctorCheck; 5] = [
     DoctorCheck::Identity,
     DoctorCheck::Write,
 ];
+/// The checks that an examination without a write makes.
+const EXAMINED_CHECKS: [DoctorCheck; 4] =
+    [DoctorCheck::Directory, DoctorCheck::Permission, DoctorCheck::Mount, DoctorCheck::Identity];
+/// The need of a check that only the daemon makes.
+const DAEMON: &str = "the daemon";
 /// The checks of a login, in its order.
 const LOGIN_CHECKS: [DoctorCheck; 5] = [
     DoctorCheck::SshResolve,
@@ -94,21 +111,18 @@ pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
     for fact in facts.conditions {
         found.add(condition_finding(fact));
     }
-    if facts.status == Status::Connecting {
+    // Without the daemon, no attempt is running.
+    if facts.status == Status::Connecting && facts.observer == StoreObserver::Daemon {
         let summary = "an attempt to connect is running";
         let mut finding = Finding::new(DoctorCheck::SshLogin, Verdict::Warning, summary);
         finding.evidence.since = Some(facts.since);
         found.add(finding);
     }
-    complete_chain(&STORAGE_CHECKS, &mut found, |check| storage_result(check, facts.checks));
+    complete_chain(&STORAGE_CHECKS, &mut found, |check| storage_result(check, facts));
     complete_chain(&LOGIN_CHECKS, &mut found, |check| login_result(check, facts));
     found.add_missing(space_result(facts.capacity));
     found.add_missing(inodes_result(facts.capacity, facts.inodes));
-    found.add_missing(write_dependent(
-        DoctorCheck::Quota,
-        facts.checks,
-        "no write exceeds a quota",
-    ));
+    found.add_missing(write_dependent(DoctorCheck::Quota, facts, "no write exceeds a quota"));
     found.add_missing(reported_result(facts.report));
     found.into_findings(facts)
 }
@@ -162,6 +176,13 @@ fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
         let Some(check) = check_of_reason(fault.reason()) else { continue };
         let mut finding = Finding::of_fault(check, Verdict::Error, fault);
         finding.evidence.since = Some(facts.since);
+        if facts.observer == StoreObserver::OtherProcess {
+            // The directory was looked at since then.
+            if EXAMINED_CHECKS.contains(&check) && facts.checks.examine.last.is_some() {
+                continue;
+            }
+            finding.summary.insert_str(0, "last known: ");
+        }
         if let Some(state) = state_of(check, facts.checks) {
             finding.evidence.last_good = state.last_good;
             // The status follows with the next attempt.
@@ -175,13 +196,15 @@ fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
     for state in [&facts.checks.examine, &facts.checks.write, &facts.checks.ssh] {
         let Some(fault) = &state.fault else { continue };
         let Some(check) = check_of_reason(fault.reason()) else { continue };
-        if decided.iter().any(|decided| decided.reason() == fault.reason()) {
+        let is_reported = facts.observer == StoreObserver::Daemon
+            && decided.iter().any(|decided| decided.reason() == fault.reason());
+        if is_reported {
             continue;
         }
         // The status of a connected store counts until the fault repeats.
-        let (verdict, note) = match facts.status {
-            Status::Disconnected => (Verdict::Error, ""),
-            Status::Connected | Status::Connecting => {
+        let (verdict, note) = match (facts.observer, facts.status) {
+            (StoreObserver::OtherProcess, _) | (_, Status::Disconnected) => (Verdict::Error, ""),
+            (StoreObserver::Daemon, Status::Connected | Status::Connecting) => {
                 (Verdict::Warning, " (the store stays connected until this repeats)")
             }
         };
@@ -261,22 +284,32 @@ fn complete_chain(
 }
 
 /// Returns the result of a check of the directory that no fault names.
-fn storage_result(check: DoctorCheck, checks: &StoreChecks) -> Finding {
-    match check {
-        DoctorCheck::Write | DoctorCheck::Permission => {
-            write_dependent(check, checks, "a file was written, synced and removed")
+fn storage_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
+    match (facts.observer, check) {
+        (StoreObserver::OtherProcess, check) if EXAMINED_CHECKS.contains(&check) => {
+            state_result(check, &facts.checks.examine, "the directory is good now", "a look at it")
         }
-        _ => state_result(check, &checks.examine, "the probe is good", "the first probe"),
+        (_, DoctorCheck::Write | DoctorCheck::Permission) => {
+            write_dependent(check, facts, "a file was written, synced and removed")
+        }
+        _ => state_result(check, &facts.checks.examine, "the probe is good", "the first probe"),
     }
 }
 
-fn write_dependent(check: DoctorCheck, checks: &StoreChecks, good: &str) -> Finding {
-    state_result(check, &checks.write, good, "the first write probe")
+fn write_dependent(check: DoctorCheck, facts: &StoreFacts<'_>, good: &str) -> Finding {
+    let need = match facts.observer {
+        StoreObserver::Daemon => "the first write probe",
+        StoreObserver::OtherProcess => DAEMON,
+    };
+    state_result(check, &facts.checks.write, good, need)
 }
 
 /// Returns the result of a check of the login that no fault names.
 fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
     let ssh = &facts.checks.ssh;
+    if facts.observer == StoreObserver::OtherProcess {
+        return Finding::skipped(check, DAEMON);
+    }
     if check != DoctorCheck::SshProof {
         return state_result(check, ssh, "the login is good", "the first login");
     }

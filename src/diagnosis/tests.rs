@@ -58,6 +58,7 @@ struct Subject {
     checks: StoreChecks,
     conditions: Vec<ConditionFact>,
     report: Option<ReportFact>,
+    observer: StoreObserver,
 }
 
 impl Subject {
@@ -66,7 +67,14 @@ impl Subject {
         (checks.examine, checks.write, checks.ssh) = (good(), good(), good());
         let report =
             Some(ReportFact { destination: Some("mn-1:8080".into()), ..Default::default() });
-        Self { status: Status::Connected, failure: None, checks, conditions: Vec::new(), report }
+        Self {
+            status: Status::Connected,
+            failure: None,
+            checks,
+            conditions: Vec::new(),
+            report,
+            observer: StoreObserver::Daemon,
+        }
     }
 
     fn disconnected(reasons: &[Reason]) -> Self {
@@ -95,6 +103,7 @@ impl Subject {
         let title = title();
         let proof = HostIdentity::Verified { evidence: HostEvidence::BootId, marker: None };
         diagnose_store(&StoreFacts {
+            observer: self.observer,
             title: &title,
             status: self.status,
             since: DECIDED,
@@ -246,6 +255,37 @@ fn notices_that_wait_are_told_with_the_last_reply() {
         Subject { report: Some(report), ..Subject::healthy() }.finding(DoctorCheck::Reported);
     assert_eq!(finding.verdict, Verdict::Warning);
     assert_eq!(finding.summary, "3 notices wait for mn-1:8080; last reply: HTTP 502");
+}
+
+#[test]
+fn without_the_daemon_a_look_replaces_the_last_known_fault_of_the_directory() {
+    let mut subject = Subject::disconnected(&[Reason::NotMounted, Reason::CredentialsRefused]);
+    subject.observer = StoreObserver::OtherProcess;
+    (subject.checks.write, subject.checks.ssh) = Default::default();
+    // The look finds another fault than the attempt.
+    subject.checks.examine = failed(Reason::WrongStore);
+    let errors = verdicts(&subject.findings(), Verdict::Error);
+    assert_eq!(errors, [DoctorCheck::Identity, DoctorCheck::SshLogin]);
+    let login = subject.finding(DoctorCheck::SshLogin);
+    assert_eq!(login.summary, "last known: credentials_refused seen");
+    // The look is good.
+    subject.checks.examine = good();
+    assert_eq!(verdicts(&subject.findings(), Verdict::Error), [DoctorCheck::SshLogin]);
+    assert_eq!(subject.finding(DoctorCheck::Mount).summary, "the directory is good now");
+    for check in [DoctorCheck::Write, DoctorCheck::Quota, DoctorCheck::SshConnect] {
+        assert_eq!(subject.finding(check).summary, "needs the daemon", "{check}");
+    }
+    // No look was possible: the last known fault counts.
+    subject.checks.examine = CheckState::default();
+    let mount = subject.finding(DoctorCheck::Mount);
+    assert_eq!(
+        (mount.verdict, mount.summary.as_str()),
+        (Verdict::Error, "last known: not_mounted seen")
+    );
+    // A fault now is an error, also of a store that was Connected.
+    let mut connected = Subject { observer: StoreObserver::OtherProcess, ..Subject::healthy() };
+    connected.checks.examine = failed(Reason::ProbeTimeout);
+    assert_eq!(connected.finding(DoctorCheck::Directory).verdict, Verdict::Error);
 }
 
 proptest! {

@@ -33,11 +33,12 @@ mod tests;
 pub use change::LedgerChange;
 pub use error::CommitError;
 pub use handle::{Ledger, ReadError};
+pub use open::copy::{LedgerCopy, StoreDetails};
 pub use open::state_dir::{
-    StateDir, StateDirError, UnsafeStatePath, inspect_state_dir, read_node_id,
+    LOCK_FILE, StateDir, StateDirError, UnsafeStatePath, inspect_state_dir, read_node_id,
 };
-pub use open::{OpenError, OpenedLedger, open_ledger};
-pub use sealer::{MasterKeyError, SecretSealer};
+pub use open::{LEDGER_FILE, OpenError, OpenedLedger, open_ledger};
+pub use sealer::{MASTER_KEY_FILE, MasterKeyError, SecretSealer};
 pub use tables::outbox::OutboxDepth;
 pub use tables::stores::LoadedStore;
 pub use writer::LedgerWriter;

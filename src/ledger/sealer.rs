@@ -18,7 +18,7 @@ use crate::settings;
 use crate::settings::{FileError, FilePolicy, FilePurpose, read_file};
 
 /// Name of the master key in the state directory, and of the systemd credential.
-pub(super) const MASTER_KEY_FILE: &str = "master-key";
+pub const MASTER_KEY_FILE: &str = "master-key";
 const KEY_LEN: usize = 32;
 const KEY_ID_LEN: usize = 8;
 /// Input of the derivation of the key for [`SecretSealer::login_digest_key`].

@@ -44,6 +44,17 @@ pub(super) fn condition_changes(
     changed.map(|condition| (condition, holds.contains(&condition))).collect()
 }
 
+/// Returns the conditions of the space and the time that one examination shows, without a write.
+/// `active` are those before it.
+pub fn examined_conditions(
+    active: &ActiveConditions,
+    measured: &MeasuredSpace,
+    took: Duration,
+    policy: &CheckPolicy,
+) -> BTreeSet<Condition> {
+    current_conditions(active, measured, None, took, policy)
+}
+
 fn current_conditions(
     active: &ActiveConditions,
     measured: &MeasuredSpace,

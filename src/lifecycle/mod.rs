@@ -119,7 +119,7 @@ mod tests;
 use crate::model::Position;
 
 pub use checks::{CheckState, StoreChecks};
-pub use conditions::{ActiveConditions, is_probe_condition};
+pub use conditions::{ActiveConditions, examined_conditions, is_probe_condition};
 pub use history::{
     EventPage, EventPosition, EventQuery, HistoryEntry, HistoryEvent, RecordedEvent, StoreHistory,
 };

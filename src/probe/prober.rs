@@ -15,6 +15,7 @@ use super::process::{RequestError, WorkerClient, WorkerProgram};
 use super::types::{
     DirectoryInspection, PreviousMarker, ProbeExpectation, ProbeOptions, ProbeResult,
 };
+use super::worker::WorkerUser;
 use super::worker::protocol::{
     DirectoryObservation, MarkerState, MountState, QuotaState, WorkerRequest, WorkerResponse,
 };
@@ -44,6 +45,13 @@ impl Prober {
     #[must_use]
     pub fn with_program(mut self, path: PathBuf, args: Vec<String>) -> Self {
         self.program = Arc::new(WorkerProgram { path, args });
+        self
+    }
+
+    /// Makes the workers those of another user. Only root can do this.
+    #[must_use]
+    pub fn with_user(mut self, user: &WorkerUser) -> Self {
+        Arc::make_mut(&mut self.program).args.extend(user.to_args());
         self
     }
 

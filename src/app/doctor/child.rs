@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+/// The running program. The path stays correct after an upgrade has replaced the file on disk.
+pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Maximum number of bytes that are read from each output of a program.
 const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
 
@@ -40,18 +42,47 @@ pub(super) async fn run_child<A: AsRef<OsStr>>(
     args: impl IntoIterator<Item = A>,
     limit: Duration,
 ) -> Result<ChildOutput, ChildError> {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    run_command(command, None, limit).await
+}
+
+/// Runs this program as a worker, isolated from the environment: one request line on stdin, one
+/// response line on stdout.
+///
+/// # Cancel safety
+/// The worker is killed.
+pub(super) async fn run_worker(
+    word: &str,
+    request: String,
+    limit: Duration,
+) -> Result<ChildOutput, ChildError> {
+    let mut command = Command::new(OWN_PROGRAM);
+    command.arg(word).env_clear().current_dir("/").stdin(Stdio::piped());
+    run_command(command, Some(request), limit).await
+}
+
+async fn run_command(
+    mut command: Command,
+    request: Option<String>,
+    limit: Duration,
+) -> Result<ChildOutput, ChildError> {
+    let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(ChildError::NotStarted)?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let write = async {
+        if let (Some(mut stdin), Some(request)) = (stdin, request) {
+            // A worker that ended early has no response, which says more.
+            let _ = stdin.write_all(format!("{request}\n").as_bytes()).await;
+        }
+    };
     let run = async {
-        let (stdout, stderr) = tokio::join!(read_text(stdout), read_text(stderr));
+        let (stdout, stderr, ()) = tokio::join!(read_text(stdout), read_text(stderr), write);
         child.wait().await.map(|status| ChildOutput { status, stdout, stderr })
     };
     match timeout(limit, run).await {

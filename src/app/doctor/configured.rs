@@ -4,13 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::child::{ChildError, run_child};
+use super::child::{ChildError, OWN_PROGRAM, run_child};
 use crate::catalog::DoctorCheck;
 use crate::diagnosis::{Finding, Verdict};
 use crate::settings::Settings;
 
-/// The running program. The path stays correct after an upgrade has replaced the file on disk.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Maximum duration of the check of the settings and their files.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
+use super::state_report::LockState;
 use crate::catalog::{DoctorCheck, Language};
 use crate::cli::{ClientError, DaemonAddress, ListedStore, StoreReference};
 use crate::diagnosis::{Finding, Verdict};
@@ -13,6 +14,9 @@ use crate::settings::Settings;
 
 /// Maximum time of one answer. The daemon reads only its memory for it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The summary of a daemon that has a process and gives no answer.
+const RUNS_SILENTLY: &str = "the daemon runs, and does not answer";
 
 /// The answers of the daemon.
 #[derive(Debug, Default)]
@@ -24,10 +28,16 @@ pub(super) struct DaemonView {
     /// The version of the daemon.
     version: Option<String>,
     /// The reason why there is no answer.
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
 impl DaemonView {
+    /// Returns the view of a daemon that cannot be asked.
+    pub(super) fn unreachable(problem: &str) -> Self {
+        let problem = format!("the daemon was not asked: {problem}");
+        Self { problem: Some(problem), ..Self::default() }
+    }
+
     /// Asks the daemon for its stores and its findings. A daemon that does not answer is a finding
     /// and no error.
     ///
@@ -67,12 +77,13 @@ impl DaemonView {
     }
 
     /// Returns what the answers, or their absence, say about the daemon.
-    pub(super) fn local_findings(&self) -> Vec<Finding> {
+    /// `lock` is the lock of the state directory, if it is known.
+    pub(super) fn local_findings(&self, lock: Option<&LockState>) -> Vec<Finding> {
         let check = DoctorCheck::ServiceAnswers;
         let own = env!("CARGO_PKG_VERSION");
         match (&self.problem, &self.version) {
             (Some(problem), _) => vec![
-                Finding::new(check, Verdict::Error, problem),
+                Finding::new(check, Verdict::Error, with_lock(problem, lock)),
                 Finding::skipped(DoctorCheck::ProgramVersion, check),
             ],
             (None, Some(version)) if version == own => {
@@ -88,6 +99,19 @@ impl DaemonView {
     }
 }
 
+/// Returns the problem, and what the lock says about the process of the daemon.
+fn with_lock(problem: &str, lock: Option<&LockState>) -> String {
+    let problem = problem
+        .strip_prefix(RUNS_SILENTLY)
+        .map_or(problem, |rest| rest.strip_prefix(": ").unwrap_or(rest));
+    match lock {
+        Some(LockState::Held(Some(pid))) => format!("{RUNS_SILENTLY} (process {pid}): {problem}"),
+        Some(LockState::Held(None)) => format!("{RUNS_SILENTLY}: {problem}"),
+        Some(LockState::Free | LockState::Absent) => format!("the daemon does not run: {problem}"),
+        Some(LockState::Unknown(_)) | None => problem.to_owned(),
+    }
+}
+
 fn list(body: &Value, key: &str) -> Vec<Value> {
     body.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
 }
@@ -99,7 +123,7 @@ fn list(body: &Value, key: &str) -> Vec<Value> {
 async fn ask(daemon: &DaemonAddress, path: &str) -> Result<Value, String> {
     let reply = daemon.send_request_within(ANSWER_TIMEOUT, Method::GET, path).await;
     let reply = reply.map_err(|error| match error {
-        ClientError::TimedOut { .. } => format!("the daemon runs, and does not answer: {error}"),
+        ClientError::TimedOut { .. } => format!("{RUNS_SILENTLY}: {error}"),
         error => error.to_string(),
     })?;
     if reply.status == StatusCode::OK && reply.body.is_object() {
@@ -110,7 +134,14 @@ async fn ask(daemon: &DaemonAddress, path: &str) -> Result<Value, String> {
     Err(format!("the daemon answers {}: {details}", reply.status.as_u16()))
 }
 
-fn resolve_all(chosen: &[StoreReference], stores: &[Value]) -> Result<Vec<StoreUuid>, String> {
+/// Returns the stores that the references name.
+///
+/// # Errors
+/// Returns a message if a reference names no store, or several.
+pub(super) fn resolve_all(
+    chosen: &[StoreReference],
+    stores: &[Value],
+) -> Result<Vec<StoreUuid>, String> {
     let listed = stores.iter().filter_map(|store| {
         let (uuid, name) = (store["uuid"].as_str()?, store["name"].as_str()?);
         Some(ListedStore { uuid: uuid.parse().ok()?, name: name.to_owned() })

@@ -17,7 +17,11 @@
 mod child;
 mod configured;
 mod daemon_view;
+mod offline;
 mod service;
+mod state_files;
+mod state_report;
+mod state_worker;
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,11 +34,16 @@ use super::process::ExitStatus;
 use crate::catalog::{DoctorCheck, Language};
 use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address, format_diagnosis, store_label};
 use crate::common::{Clock as _, SystemClock, print_json, print_text, report_line};
-use crate::diagnosis::{Finding, Verdict};
+use crate::diagnosis::{Finding, Verdict, diagnose_state_dir};
 use crate::model::Secret;
 use crate::settings::{ListenUse, Settings, environment_variables};
 use crate::wire::{DIAGNOSIS_VERSION, FindingBody};
 use daemon_view::DaemonView;
+use offline::OfflineView;
+use state_files::StateView;
+
+pub use state_files::STATE_WORKER;
+pub use state_worker::state_worker_main;
 
 /// Time between two rounds of `--wait`.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,14 +109,36 @@ async fn examine(
     let daemon =
         daemon_address(&args.connection, &settings, token).map_err(|error| error.to_string())?;
     let is_local = args.connection.daemon_url.is_none();
-    let (view, mut local) = tokio::join!(
-        DaemonView::ask(&daemon, &settings, &args.stores, language),
-        local_findings(is_local && args.stores.is_empty(), config),
-    );
-    let view = view?;
-    local.extend(view.local_findings());
-    if args.stores.is_empty() && is_local {
+    // With invalid settings, the place of the state directory is not known.
+    let looks_at_state = is_local && loaded.is_ok();
+    let is_about_daemon = is_local && args.stores.is_empty();
+    let (mut local, (state, view)) = tokio::join!(local_findings(is_about_daemon, config), async {
+        let state = look_at_state(looks_at_state, &settings).await;
+        // The connection to a socket on a disk that hangs would hold this process.
+        let hung = state
+            .as_ref()
+            .and_then(StateView::problem)
+            .filter(|_| settings.server.socket.starts_with(&settings.state.dir));
+        let view = match hung {
+            Some(problem) => Ok(DaemonView::unreachable(problem)),
+            None => DaemonView::ask(&daemon, &settings, &args.stores, language).await,
+        };
+        (state, view)
+    });
+    let mut view = view?;
+    local.extend(view.local_findings(state.as_ref().and_then(StateView::lock)));
+    let mut has_secrets = None;
+    if let Some(state) = state.as_ref().filter(|_| view.problem.is_some()) {
+        let offline = OfflineView::look(state, &settings, &args.stores).await?;
+        local.extend(offline.findings);
+        (view.stores, has_secrets) = (offline.stores, offline.has_secrets);
+    }
+    if is_about_daemon {
         local.extend(configured::diagnose_settings(&settings, loaded.is_ok()));
+        local.extend(state_findings(state.as_ref(), has_secrets, view.problem.is_none()));
+    } else if !args.stores.is_empty() {
+        // Only the stores were asked for.
+        local.retain(|finding| finding.store.is_some() || finding.verdict != Verdict::Ok);
     }
     let own = local.iter().map(|finding| {
         serde_json::to_value(FindingBody::new(finding, language)).unwrap_or_default()
@@ -117,6 +148,33 @@ async fn examine(
     // The checks of the daemon come first, in the order of their ids.
     checks.sort_by_cached_key(|check| (!check["store"].is_null(), check_order(check)));
     Ok(Report { checks, stores: view.stores })
+}
+
+async fn look_at_state(is_wanted: bool, settings: &Settings) -> Option<StateView> {
+    if !is_wanted {
+        return None;
+    }
+    Some(StateView::look(&settings.state).await)
+}
+
+/// Returns the findings about the state directory. A daemon that answers reports itself whether it
+/// can write.
+fn state_findings(
+    state: Option<&StateView>,
+    has_secrets: Option<bool>,
+    is_answered: bool,
+) -> Vec<Finding> {
+    let Some(state) = state else {
+        let checks = [DoctorCheck::StateSpace, DoctorCheck::StateKey];
+        return checks.map(|check| Finding::skipped(check, DoctorCheck::SettingsValid)).to_vec();
+    };
+    let mut findings = diagnose_state_dir(&state.facts(has_secrets));
+    if is_answered {
+        findings.retain(|finding| finding.check != DoctorCheck::StateWritable);
+        let summary = "the daemon uses the ledger";
+        findings.push(Finding::new(DoctorCheck::StateLedger, Verdict::Ok, summary));
+    }
+    findings
 }
 
 /// Returns what this process finds out about the service and its settings.

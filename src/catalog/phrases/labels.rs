@@ -56,6 +56,15 @@ pub fn status_phrase(status: Status, lasted: Option<Duration>, language: Languag
     }
 }
 
+/// Returns a status that nobody has checked since the daemon ended.
+pub fn last_known_phrase(status: Status, language: Language) -> String {
+    let status = status_phrase(status, None, language);
+    match language {
+        Language::English => format!("last known: {status}"),
+        Language::Chinese => format!("最后已知：{status}"),
+    }
+}
+
 /// Returns the last line of a diagnosis: the number of stores, and of those findings that are not
 /// well, with the worst one.
 pub fn total_phrase(
@@ -124,5 +133,8 @@ mod tests {
         let phrase = |language| status_phrase(Status::Disconnected, lasted, language);
         assert_eq!(phrase(Language::English), "Disconnected for 12 min");
         assert_eq!(phrase(Language::Chinese), "失联 (Disconnected) 12 分钟");
+        let known = |language| last_known_phrase(Status::Connected, language);
+        assert_eq!(known(Language::English), "last known: Connected");
+        assert_eq!(known(Language::Chinese), "最后已知：已连接 (Connected)");
     }
 }

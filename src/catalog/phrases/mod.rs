@@ -4,4 +4,6 @@ mod forecast;
 mod labels;
 
 pub use forecast::forecast_phrase;
-pub use labels::{FINDING_LABELS, FindingLabels, duration_phrase, status_phrase, total_phrase};
+pub use labels::{
+    FINDING_LABELS, FindingLabels, duration_phrase, last_known_phrase, status_phrase, total_phrase,
+};

@@ -6,7 +6,9 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{pad_to_width, raw_str_field, str_field};
-use crate::catalog::{FINDING_LABELS, Language, Text, status_phrase, total_phrase};
+use crate::catalog::{
+    FINDING_LABELS, Language, Text, last_known_phrase, status_phrase, total_phrase,
+};
 use crate::common::Timestamp;
 use crate::model::Status;
 
@@ -112,6 +114,7 @@ fn store_subject<'a>(
         Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or_default())
     });
     let status = match raw_str_field(store, "status").parse::<Status>() {
+        Ok(status) if store["lastKnown"] == true => last_known_phrase(status, language),
         Ok(status) => status_phrase(status, lasted, language),
         Err(_) => str_field(store, "status"),
     };

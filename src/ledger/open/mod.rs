@@ -1,6 +1,7 @@
 //! Opening the ledger when the daemon starts.
 
 mod backfill;
+pub(super) mod copy;
 pub(super) mod integrity;
 pub(super) mod migrations;
 pub(super) mod state_dir;
@@ -33,7 +34,7 @@ use integrity::{Integrity, check_integrity, sibling_path};
 use migrations::Migration;
 
 /// Name of the database file in the state directory.
-const LEDGER_FILE: &str = "ledger.sqlite";
+pub const LEDGER_FILE: &str = "ledger.sqlite";
 /// Maximum size of the write-ahead log between checkpoints, in bytes (8 MiB). Keeping no log would
 /// double the cost of a commit.
 const MAX_LOG_BYTES: i64 = 8 << 20;

@@ -92,10 +92,13 @@ impl UnsafeStatePath {
 /// Maximum wait for the lock. A daemon that is killed while it starts a worker leaves a child that
 /// holds the lock until its `execve(2)`, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum wait for the lock while only readers hold it: `doctor`, which copies the ledger. Its
+/// process ends within this time, unless the disk hangs.
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval between two tries to lock the state directory.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Name of the lock file, one of [`STATE_FILES`].
-const LOCK_FILE: &str = "lock";
+pub const LOCK_FILE: &str = "lock";
 /// Name of the file with the id of this installation, one of [`STATE_FILES`].
 const NODE_ID_FILE: &str = "node-id";
 
@@ -220,22 +223,33 @@ fn open_lock(folder: &OwnedFd) -> nix::Result<File> {
     openat(folder, LOCK_FILE, flags, Mode::from_bits_truncate(0o600)).map(File::from)
 }
 
-/// Locks the file. If another process has locked it, this waits at most [`LOCK_TIMEOUT`].
+/// Locks the file. If another daemon has locked it, this waits at most [`LOCK_TIMEOUT`], and for
+/// readers [`READER_TIMEOUT`].
 ///
 /// # Errors
 /// `EWOULDBLOCK` if the other process keeps the lock, or the error of the system. The file is
 /// returned with it.
 fn wait_for_lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
-    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let start = Instant::now();
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Err((locked, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+            Err((locked, Errno::EWOULDBLOCK)) => {
+                let limit = if is_held_by_reader(&locked) { READER_TIMEOUT } else { LOCK_TIMEOUT };
+                if start.elapsed() >= limit {
+                    return Err((locked, Errno::EWOULDBLOCK));
+                }
                 file = locked;
                 thread::sleep(LOCK_RETRY_INTERVAL);
             }
             result => return result,
         }
     }
+}
+
+/// Returns true if the lock can be shared, which no daemon allows. The lock is released again.
+fn is_held_by_reader(file: &File) -> bool {
+    let copy = file.try_clone();
+    copy.is_ok_and(|copy| Flock::lock(copy, FlockArg::LockSharedNonblock).is_ok())
 }
 
 /// Checks the files that the directory has so far, and completes those that a start which was

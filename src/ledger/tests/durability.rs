@@ -201,3 +201,23 @@ fn a_node_id_is_made_once_and_never_replaced() {
     assert!(matches!(dir.node_id(&Fixed(2)), Err(StateDirError::NodeId { .. })));
     assert_eq!(std::fs::read(&file).unwrap(), b"something else");
 }
+
+#[test]
+fn a_start_waits_for_a_reader_longer_than_for_a_daemon() {
+    let place = TestStateDir::new();
+    drop(StateDir::open(place.path(), &FilePolicy::of_process()).unwrap());
+    let lock = std::fs::File::open(place.path().join("lock")).unwrap();
+    let reader = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockShared).unwrap();
+    let (sender, opened) = std::sync::mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let result = StateDir::open(place.path(), &FilePolicy::of_process());
+            sender.send(result.is_ok()).unwrap();
+        });
+        // A daemon that holds the lock would have been reported by now.
+        let early = opened.recv_timeout(std::time::Duration::from_millis(1500));
+        assert_eq!(early, Err(std::sync::mpsc::RecvTimeoutError::Timeout));
+        drop(reader);
+        assert_eq!(opened.recv(), Ok(true));
+    });
+}

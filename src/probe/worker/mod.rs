@@ -7,6 +7,7 @@ pub(super) mod handover;
 pub(super) mod inspect;
 pub(super) mod marker_file;
 pub(super) mod protocol;
+mod worker_user;
 
 use std::ffi::CString;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -30,6 +31,7 @@ use protocol::{
     AccessModes, AttributeState, ErrorKind, FileAttribute, WorkerError, WorkerOperation,
     WorkerRequest, WorkerResponse,
 };
+pub use worker_user::WorkerUser;
 
 /// Size of the probe file, in bytes. It is one page, so that a disk that mishandles small writes is
 /// detected.
@@ -57,6 +59,9 @@ pub(super) const NAME_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union
 /// work. A second thread waits for the next request.
 pub fn worker_main() -> ExitCode {
     umask(Mode::from_bits_truncate(0o027));
+    if worker_user::become_user(std::env::args().skip(2)).is_err() {
+        return ExitCode::FAILURE;
+    }
     // The daemon sends the next request only after the report on the last one.
     let (sender, requests) = mpsc::sync_channel(1);
     let listener = thread::Builder::new().name("requests".to_owned());

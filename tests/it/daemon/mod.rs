@@ -20,6 +20,7 @@ mod descriptors;
 mod directory_damage;
 mod disk_faults;
 mod doctor;
+mod doctor_offline;
 mod environment;
 mod events;
 mod faults;

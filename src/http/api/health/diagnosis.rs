@@ -11,8 +11,8 @@ use crate::agent::{
 use crate::catalog::Language;
 use crate::common::for_each_fairly;
 use crate::diagnosis::{
-    ConditionFact, DaemonFacts, DeliveryFact, Finding, ReportFact, StoreFacts, StoreTitle, Verdict,
-    diagnose_daemon, diagnose_store,
+    ConditionFact, DaemonFacts, DeliveryFact, Finding, ReportFact, StoreFacts, StoreObserver,
+    StoreTitle, Verdict, diagnose_daemon, diagnose_store,
 };
 use crate::http::api::query_string::QueryParameters;
 use crate::http::api::{AppState, response};
@@ -153,6 +153,7 @@ fn store_findings<S>(
     });
     diagnose_store(&StoreFacts {
         title: &title,
+        observer: StoreObserver::Daemon,
         status: snapshot.durable.status,
         since: snapshot.durable.since,
         failure: snapshot.durable.failure.as_ref(),

@@ -1,0 +1,147 @@
+//! The state directory, as a process of its own sees it, and the copy of the ledger.
+#![expect(clippy::disallowed_methods, reason = "the folder of the copy, and no image directory")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::mkdtemp;
+
+use super::child::{ChildError, run_worker};
+use super::state_report::{CopyState, KeyState, LockState, StateReport, StateRequest};
+use crate::diagnosis::{KeyFact, StateDirFacts, StateDiskFact};
+use crate::model::{InodeCounts, NodeId};
+use crate::probe::WorkerUser;
+use crate::settings::StateSettings;
+
+/// The word that makes this program the worker. It is not a command for users.
+pub const STATE_WORKER: &str = "state-worker";
+/// Maximum time for the look at the state directory, with the copy of the ledger. The copy of
+/// 256 MiB takes about a second on a local disk.
+const STATE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A private folder that is removed at the end.
+#[derive(Debug)]
+pub(super) struct CopyFolder(PathBuf);
+
+impl CopyFolder {
+    /// Creates the folder, which only this user can use (`mkdtemp(3)`).
+    fn create() -> nix::Result<Self> {
+        mkdtemp(&std::env::temp_dir().join("imagestore-agent-doctor-XXXXXX")).map(Self)
+    }
+
+    /// Returns the path.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for CopyFolder {
+    fn drop(&mut self) {
+        // A copy that cannot be removed is still private.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The state directory as its process has seen it.
+#[derive(Debug)]
+pub(super) struct StateView {
+    /// The report, or the reason why there is none.
+    report: Result<StateReport, String>,
+    is_key_configured: bool,
+    /// The folder with the copy of the ledger.
+    pub(super) copy: Option<CopyFolder>,
+}
+
+impl StateView {
+    /// Looks at the state directory, and copies the ledger if no daemon uses it.
+    pub(super) async fn look(state: &StateSettings) -> Self {
+        let folder = CopyFolder::create();
+        let request = StateRequest {
+            dir: state.dir.clone(),
+            key_file: state.master_key_file.clone(),
+            copy_to: folder.as_ref().ok().map(|folder| folder.path().to_owned()),
+        };
+        let report = ask_worker(&request).await;
+        let is_copied = report.as_ref().is_ok_and(|report| report.ledger == CopyState::Copied);
+        let copy = folder.ok().filter(|_| is_copied);
+        Self { report, is_key_configured: state.master_key_file.is_some(), copy }
+    }
+
+    /// Returns the reason why nothing is known about the directory.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.report.as_ref().err().map(String::as_str)
+    }
+
+    /// Returns the lock, or `None` if it is not known.
+    pub(super) fn lock(&self) -> Option<&LockState> {
+        self.report.as_ref().ok().map(|report| &report.lock)
+    }
+
+    /// Returns the id of this installation.
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.report.as_ref().ok()?.node_id.as_ref()?.parse().ok()
+    }
+
+    /// Returns the daemon's user, if this process is root and the daemon is not.
+    pub(super) fn daemon_user(&self) -> Option<WorkerUser> {
+        let (user, groups) = self.report.as_ref().ok()?.daemon.clone()?;
+        Some(WorkerUser { user, groups })
+    }
+
+    /// Returns what the ledger needs to be read, or `None` if it was copied or does not exist.
+    pub(super) fn ledger_need(&self) -> Option<String> {
+        match &self.report {
+            Err(problem) => Some(problem.clone()),
+            Ok(StateReport { ledger: CopyState::Skipped(need), .. }) => Some(need.clone()),
+            Ok(StateReport { ledger: CopyState::Copied | CopyState::Absent, .. }) => None,
+        }
+    }
+
+    /// Returns the facts for the diagnosis. `has_secrets` is what the ledger says, if it was read.
+    pub(super) fn facts(&self, has_secrets: Option<bool>) -> StateDirFacts {
+        let report = match &self.report {
+            Ok(report) => report,
+            Err(problem) => {
+                return StateDirFacts {
+                    disk: Err(problem.clone()),
+                    knows_access: false,
+                    write_problem: None,
+                    key: KeyFact::Unreadable(problem.clone()),
+                    has_secrets,
+                };
+            }
+        };
+        let disk = report.disk.as_ref().map_err(Clone::clone).map(|disk| StateDiskFact {
+            total: disk.total_bytes,
+            available: disk.available_bytes,
+            inodes: (disk.total_inodes > 0).then_some(InodeCounts {
+                total: disk.total_inodes,
+                available: disk.available_inodes,
+            }),
+        });
+        let is_first_start = report.ledger == CopyState::Absent;
+        StateDirFacts {
+            disk,
+            knows_access: report.knows_access,
+            write_problem: report.write_problem.clone(),
+            key: match &report.key {
+                KeyState::Readable => KeyFact::Readable,
+                KeyState::Missing => KeyFact::Missing { is_configured: self.is_key_configured },
+                KeyState::Unreadable(problem) => KeyFact::Unreadable(problem.clone()),
+            },
+            has_secrets: if is_first_start { Some(false) } else { has_secrets },
+        }
+    }
+}
+
+async fn ask_worker(request: &StateRequest) -> Result<StateReport, String> {
+    let dir = request.dir.display();
+    let request = serde_json::to_string(request).map_err(|error| error.to_string())?;
+    match run_worker(STATE_WORKER, request, STATE_TIMEOUT).await {
+        Ok(output) => serde_json::from_str(&output.stdout).map_err(|_| {
+            format!("the process that looks at {dir} ended early ({})", output.status)
+        }),
+        Err(ChildError::TimedOut) => Err(format!("the disk of {dir} does not respond")),
+        Err(ChildError::NotStarted(error)) => Err(format!("a process of its own: {error}")),
+    }
+}
