@@ -16,6 +16,7 @@ use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, User};
+use crate::support::wait::until;
 
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
 
@@ -193,7 +194,7 @@ async fn events_are_selected_and_shown_with_their_store_and_reason() {
     assert_eq!(down.status.code(), Some(1));
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
-    assert!(disk.try_unmount());
+    until("the directory is unmounted", async || disk.try_unmount()).await;
     assert_eq!(agent.reconnect(&uuid).await.status, 503);
 
     let all = shown(agent.cli(&["events"], ""));
@@ -250,7 +251,7 @@ async fn a_state_is_waited_for_with_its_reason_and_across_a_restart() {
     let waiting = RunningCommand::start(&agent, &["wait", &uuid, "--for", "disconnected"]);
     agent.terminate();
     agent.start();
-    assert!(disk.try_unmount());
+    until("the directory is unmounted", async || disk.try_unmount()).await;
     assert_eq!(agent.reconnect(&uuid).await.status, 503);
     assert!(waiting.succeeded());
     let late = wait(&agent, "connected", "3s");
