@@ -23,7 +23,7 @@ impl CapacityHistory {
     }
 
     /// Creates the history from `since` on, with the forecast from the newest figures of a store.
-    /// `days` begins with [`CapacityHistory::first_day`].
+    /// `days` begins with the first day of the history.
     pub fn new(
         mut days: Vec<CapacityDay>,
         since: UtcDay,
