@@ -1,19 +1,19 @@
 //! Active conditions of a store, and the total capacity of several stores.
 //!
 //! A condition comes from one of three sources: the checks of the store ([`StoreSnapshot`]), the
-//! other stores ([`SharedFilesystems`]), or the daemon ([`DaemonConditions`]).
+//! other stores ([`SpaceSharers`]), or the daemon ([`DaemonConditions`]).
 //! [`active_conditions`] combines them for every report of conditions.
 //!
 //! # Never
 //!
 //! - Decides that a condition begins or ends; `lifecycle` and the notifier do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::StoreSnapshot;
+use super::{SpaceSharers, StoreSnapshot};
 use crate::common::{Timestamp, for_each_fairly};
 use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, SpaceId, StoreUuid};
@@ -40,7 +40,7 @@ impl ActiveCondition {
 /// Returns all active conditions of a store: first those of the store, then those of the daemon.
 pub fn active_conditions(
     snapshot: &StoreSnapshot,
-    shared: &SharedFilesystems<'_>,
+    sharers: &SpaceSharers,
     daemon: &DaemonConditions,
 ) -> Vec<ActiveCondition> {
     let unverified = snapshot.checks.examine.last.is_none().then(|| {
@@ -50,63 +50,12 @@ pub fn active_conditions(
         since: Some(since),
         ..ActiveCondition::new(condition, condition_message(condition, snapshot))
     });
-    let shared = shared.describe_others(snapshot).map(|others| {
-        let message = format!("on the same filesystem as {others}");
+    let shared = (!sharers.is_empty()).then(|| {
+        let message = format!("on the same filesystem as {sharers}");
         ActiveCondition::new(Condition::SharedFilesystem, message)
     });
     let of_daemon = daemon.of_store(snapshot.store.uuid);
     unverified.into_iter().chain(of_store).chain(shared).chain(of_daemon).collect()
-}
-
-/// Maximum number of other stores that `shared_filesystem` names. An operator recognizes the
-/// filesystem by a few of them, and a thousand stores on one disk would name a million uuids.
-const MAX_NAMED_STORES: usize = 5;
-
-/// Maps each space to the stores that share it. Made once for all stores that are reported
-/// together.
-#[derive(Debug, Default)]
-pub struct SharedFilesystems<'a>(BTreeMap<SpaceId<'a>, BTreeSet<StoreUuid>>);
-
-impl<'a> SharedFilesystems<'a> {
-    /// Groups the stores by their space at the last good probe: the filesystem, or the folder of it
-    /// that has a quota.
-    pub async fn group_all(all: &'a [Arc<StoreSnapshot>]) -> Self {
-        let mut shared = Self::default();
-        for_each_fairly(all, |snapshot| shared.insert(snapshot)).await;
-        shared
-    }
-
-    /// Groups only the stores that share the space of `store`. That is enough for a report of this
-    /// store alone, and costs less.
-    pub async fn group_with(store: &StoreSnapshot, all: &'a [Arc<StoreSnapshot>]) -> Self {
-        let (mut shared, space) = (Self::default(), store.store.mount.space());
-        for_each_fairly(all, |snapshot| {
-            if snapshot.store.mount.space() == space {
-                shared.insert(snapshot);
-            }
-        })
-        .await;
-        shared
-    }
-
-    fn insert(&mut self, snapshot: &'a StoreSnapshot) {
-        self.0.entry(snapshot.store.mount.space()).or_default().insert(snapshot.store.uuid);
-    }
-
-    /// Names some of the other stores that share the space of this one, and says how many more
-    /// there are. Returns `None` if there are no others. The time does not depend on their number.
-    pub fn describe_others(&self, snapshot: &StoreSnapshot) -> Option<String> {
-        let own = snapshot.store.uuid;
-        let stores = self.0.get(&snapshot.store.mount.space())?;
-        let count = stores.len() - usize::from(stores.contains(&own));
-        let others = stores.iter().filter(|uuid| **uuid != own).take(MAX_NAMED_STORES);
-        let named: Vec<String> = others.map(StoreUuid::to_string).collect();
-        match count.saturating_sub(named.len()) {
-            _ if count == 0 => None,
-            0 => Some(named.join(", ")),
-            more => Some(format!("{} and {more} more", named.join(", "))),
-        }
-    }
 }
 
 /// Reports the condition that the delivery of notices causes. The notifier implements this trait.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::SpaceIndex;
 use super::login::trial::TrialLogins;
 use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
@@ -50,6 +51,8 @@ pub struct AgentContext {
     pub attempt_timeout: Duration,
     /// The host keys that a login accepts.
     pub host_key_policy: HostKeyPolicy,
+    /// The stores of each space.
+    pub spaces: SpaceIndex,
     /// Called for a store after its notice was committed. If it is `None`, there is no outbox, and
     /// transitions are recorded in the history only.
     pub outbox_signal: Option<OutboxSignal>,

@@ -24,12 +24,13 @@ mod login;
 mod outcome;
 mod registry;
 mod service;
+mod spaces;
 mod store;
 
 pub use capacity::CapacityHistory;
 pub use conditions::{
-    ActiveCondition, DaemonConditions, DeliveryMonitor, SharedFilesystems, TotalCapacity,
-    active_conditions, total_capacity,
+    ActiveCondition, DaemonConditions, DeliveryMonitor, TotalCapacity, active_conditions,
+    total_capacity,
 };
 pub use context::{AgentContext, DaemonContext, OutboxSignal};
 pub use event_reader::EventReader;
@@ -39,6 +40,7 @@ pub use registry::Registry;
 pub use registry::add::AddError;
 pub use registry::task::{RegistryTask, RegistryTaskPanicked};
 pub use service::{ReconnectError, StoreService, UpdateError};
+pub use spaces::{SharedFilesystems, SpaceIndex, SpaceSharers};
 use store::StoreHandle;
 pub use store::definition::AcceptError;
 pub use store::login_change::UpdateRefusal;

@@ -12,7 +12,8 @@
 use std::sync::Arc;
 
 use super::{
-    AcceptError, AddError, CapacityHistory, OutcomeRecorder, StoreSnapshot, UpdateRefusal,
+    AcceptError, AddError, CapacityHistory, OutcomeRecorder, SpaceSharers, StoreSnapshot,
+    UpdateRefusal,
 };
 use crate::lifecycle::StoreHistory;
 use crate::model::{
@@ -64,6 +65,10 @@ pub trait StoreService: Clone + Send + Sync + 'static {
 
     /// Returns one store, or `None` if no such store is served.
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>>;
+
+    /// Returns the other stores that share the space of a store. The time does not depend on the
+    /// number of stores.
+    fn space_sharers(&self, snapshot: &StoreSnapshot) -> SpaceSharers;
 
     /// Returns the newest lines of the history of a store, and the number of pruned lines. Returns
     /// `None` if the state disk does not reply in time, or the history cannot be read.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{cert_reload, process, state_disk};
 use crate::agent::{
     AgentContext, DaemonConditions, DaemonContext, DeliveryMonitor, EventReader, OutboxSignal,
-    Registry, RegistryTask, TrialLogins,
+    Registry, RegistryTask, SpaceIndex, TrialLogins,
 };
 use crate::common::keep_thread_alive;
 use crate::hooks::HookQueue;
@@ -121,6 +121,7 @@ impl TaskStarter {
             probe_timeout: settings.monitor.probe_deadline,
             attempt_timeout: settings.monitor.attempt_deadline,
             host_key_policy: settings.ssh.host_key_policy,
+            spaces: SpaceIndex::default(),
             outbox_signal: notifier.map(|handle| -> OutboxSignal {
                 Arc::new(move |store| handle.notify_changed(store))
             }),

@@ -136,7 +136,8 @@ impl HeartbeatTask {
         let (node, now) = (self.daemon.node, self.daemon.clock.now());
         let mut heartbeat = HeartbeatWriter::new(node, now, number);
         for_each_fairly(snapshots, |snapshot| {
-            let active = active_conditions(snapshot, &shared, &self.daemon_conditions);
+            let active =
+                active_conditions(snapshot, &shared.sharers_of(snapshot), &self.daemon_conditions);
             heartbeat.push(&StoreHeartbeat {
                 store: snapshot.store.uuid,
                 state: snapshot.store.state,

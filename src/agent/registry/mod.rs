@@ -18,7 +18,8 @@ use super::store::definition::DefinitionChange;
 use add::{AddError, PendingReply};
 
 use super::{
-    AcceptError, AgentContext, CapacityHistory, ReconnectError, StoreHandle, StoreService,
+    AcceptError, AgentContext, CapacityHistory, ReconnectError, SpaceSharers, StoreHandle,
+    StoreService,
     StoreSnapshot, UpdateError, faults,
 };
 use crate::lifecycle::StoreHistory;
@@ -122,6 +123,10 @@ impl StoreService for Registry {
 
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {
         self.find_store(uuid).map(|store| store.snapshot())
+    }
+
+    fn space_sharers(&self, snapshot: &StoreSnapshot) -> SpaceSharers {
+        self.context.spaces.sharers_of(snapshot)
     }
 
     async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<StoreHistory> {

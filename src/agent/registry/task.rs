@@ -142,6 +142,7 @@ impl RegistryTask {
         let store = Arc::clone(&handle.snapshot().store);
         let uuid = store.uuid;
         self.directories.insert(store.image_dir.clone(), uuid);
+        self.context.spaces.insert(uuid, &store.mount);
         self.tasks.spawn(async move {
             let removed = task.run_until_stopped().await;
             FinishedTask::Store { uuid, removed }
@@ -255,7 +256,11 @@ impl RegistryTask {
         };
     }
 
+    /// Takes a store off the list. Its task has ended, so that its mount stays the same.
     fn remove_entry(&mut self, uuid: StoreUuid) {
+        if let Some(handle) = self.stores.borrow().get(&uuid) {
+            self.context.spaces.remove(uuid, &handle.snapshot().store.mount);
+        }
         self.stores.send_modify(|stores| {
             Arc::make_mut(stores).remove(&uuid);
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use imagestore_agent::agent::{
     AcceptError, AddError, CapacityHistory, DaemonConditions, EventReader, OutcomeRecorder,
-    ReconnectError, StoreService, StoreSnapshot, UpdateError,
+    ReconnectError, SpaceSharers, StoreService, StoreSnapshot, UpdateError,
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
@@ -199,6 +199,11 @@ impl FakeStores {
         *self.0.listed.lock().unwrap() = stores;
     }
 
+    /// Returns the number of requests that needed all stores, since the last wait for one.
+    pub(crate) fn list_requests(&self) -> usize {
+        self.0.list_requested.available_permits()
+    }
+
     /// Waits until a handler has asked for the list of all stores.
     pub(crate) async fn until_list_requested(&self) {
         with_timeout(self.0.list_requested.acquire()).await.unwrap().forget();
@@ -265,6 +270,14 @@ impl StoreService for FakeStores {
         let found = listed.iter().find(|listed| listed.inventory.uuid == uuid).cloned();
         let is_known = [GOOD, BROKEN, HELD, STOPPING, PANICKING].contains(&uuid);
         found.or_else(|| is_known.then(|| snapshot(uuid)))
+    }
+
+    fn space_sharers(&self, snapshot: &StoreSnapshot) -> SpaceSharers {
+        let space = snapshot.store.mount.space();
+        let listed = self.0.listed.lock().unwrap();
+        let stores = listed.iter().filter(|listed| listed.store.mount.space() == space);
+        let stores = stores.map(|listed| listed.store.uuid).collect();
+        SpaceSharers::besides(snapshot.store.uuid, &stores)
     }
 
     async fn history(&self, _: StoreUuid, _: u32) -> Option<StoreHistory> {

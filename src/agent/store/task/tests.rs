@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::StoreTask;
 use crate::agent::store::example::example_store;
-use crate::agent::{AgentContext, DaemonContext, StoreHandle, TrialLogins};
+use crate::agent::{
+    AgentContext, DaemonContext, SpaceIndex, StoreHandle, StoreSnapshot, TrialLogins,
+};
 use crate::common::{Clock, Random, Timestamp};
 use crate::ledger::{LedgerChange, OpenedLedger, StateDir, open_ledger};
 use crate::lifecycle::{
@@ -18,7 +20,7 @@ use crate::lifecycle::{
 };
 use crate::model::{
     Capacity, CapacityDay, Epoch, HostEvidence, HostIdentity, HostKey, MountLocation, NodeId,
-    Secret, SshAddress, SshCredentials, Status, Store, UtcDay,
+    Secret, SshAddress, SshCredentials, Status, Store, StoreUuid, UtcDay,
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings;
@@ -117,6 +119,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
         probe_timeout: Duration::from_secs(5),
         attempt_timeout: Duration::from_secs(5),
         host_key_policy: HostKeyPolicy::PinOnFirstUse,
+        spaces: SpaceIndex::default(),
         outbox_signal: None,
         started: Instant::now(),
     })
@@ -177,6 +180,14 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     for seen in [&*task.store, &*handle.snapshot().store] {
         assert_eq!(*seen, expected);
     }
+    // A neighbour finds the store where it is now, and no longer where it was.
+    let neighbour = |device: &str| {
+        let uuid = StoreUuid::from_u128(77);
+        let store = Arc::new(Store { uuid, mount: mount(device), ..store() });
+        StoreSnapshot { store, ..(*handle.snapshot()).clone() }
+    };
+    let sharers = |device: &str| task.context.spaces.sharers_of(&neighbour(device)).to_string();
+    assert_eq!((sharers("8:1"), sharers("8:2")), (String::new(), store().uuid.to_string()));
     let history = opened.ledger.history(store().uuid, 9).await.unwrap();
     let moves = |event: &HistoryEvent| *event == HistoryEvent::DirectoryMoved(mount("8:2"));
     assert_eq!(history.lines.iter().filter(|line| moves(&line.event)).count(), 1);

@@ -96,7 +96,11 @@ impl StoreTask {
 
     pub(super) fn publish_snapshot(&self) {
         let snapshot = StoreSnapshot::new(&self.store, &self.record, self.pending.stuck_worker());
-        self.snapshot.send_replace(Arc::new(snapshot));
+        let before = self.snapshot.send_replace(Arc::new(snapshot));
+        if !Arc::ptr_eq(&before.store, &self.store) {
+            let (old, new) = (&before.store.mount, &self.store.mount);
+            self.context.spaces.move_store(self.store.uuid, old, new);
+        }
     }
 
     /// Commits a change. If the disk hangs, all waiting callers are notified early.

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::agent::{SharedFilesystems, StoreService};
+use crate::agent::StoreService;
 use crate::catalog::Language;
 use crate::http::api::query_string::QueryParameters;
 use crate::http::api::{AppState, StoreIdPath, response};
@@ -88,9 +88,9 @@ pub(in crate::http::api) async fn get_capacity_history<S: StoreService>(
     let request = CapacityRequest::parse(&parameters).map_err(ApiError::InvalidParameter)?;
     let snapshot = state.stores.snapshot(store).ok_or(ApiError::UnknownStore(store))?;
     let history = state.stores.capacity_history(&snapshot, request.days).await;
-    let all = state.stores.snapshots();
-    let shared = SharedFilesystems::group_with(&snapshot, &all).await;
-    let mut body = CapacityHistoryBody::new(store, shared.describe_others(&snapshot));
+    let sharers = state.stores.space_sharers(&snapshot);
+    let sharers = (!sharers.is_empty()).then(|| sharers.to_string());
+    let mut body = CapacityHistoryBody::new(store, sharers);
     if let Some(history) = history {
         body.forecast = history
             .forecast

@@ -6,7 +6,8 @@ use axum::extract::State;
 use axum::response::Response;
 
 use crate::agent::{
-    ActiveCondition, SharedFilesystems, StoreService, StoreSnapshot, active_conditions,
+    ActiveCondition, SharedFilesystems, SpaceSharers, StoreService, StoreSnapshot,
+    active_conditions,
 };
 use crate::catalog::Language;
 use crate::common::for_each_fairly;
@@ -71,21 +72,25 @@ pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
     let request = DiagnosisRequest::parse(&parameters).map_err(ApiError::InvalidParameter)?;
-    let all = state.stores.snapshots();
-    let mut chosen = Vec::with_capacity(request.stores.len());
-    for uuid in &request.stores {
-        chosen.push(state.stores.snapshot(*uuid).ok_or(ApiError::UnknownStore(*uuid))?);
-    }
-    let (of_daemon, chosen) = match request.stores.is_empty() {
-        true => (daemon_findings(&state), &all),
-        false => (Vec::new(), &chosen),
+    let is_of_all = request.stores.is_empty();
+    let (of_daemon, chosen) = match is_of_all {
+        true => (daemon_findings(&state), state.stores.snapshots()),
+        false => (Vec::new(), find_stores(&state, &request.stores)?),
     };
-    let shared = SharedFilesystems::group_all(&all).await;
+    // A few stores are looked up, so that their findings do not depend on the number of all.
+    let shared = match is_of_all {
+        true => Some(SharedFilesystems::group_all(&chosen).await),
+        false => None,
+    };
+    let sharers_of = |snapshot: &StoreSnapshot| match &shared {
+        Some(shared) => shared.sharers_of(snapshot),
+        None => state.stores.space_sharers(snapshot),
+    };
     let mut worst = of_daemon.iter().map(|finding| finding.verdict).max();
     // The findings of thousands of stores are not kept: one pass finds the worst verdict, which
     // comes first, and another one writes them.
-    for_each_fairly(chosen, |snapshot| {
-        let verdicts = store_findings(&state, snapshot, &shared).into_iter();
+    for_each_fairly(&chosen, |snapshot| {
+        let verdicts = store_findings(&state, snapshot, &sharers_of(snapshot)).into_iter();
         worst = verdicts.map(|finding| finding.verdict).max().max(worst);
     })
     .await;
@@ -102,11 +107,23 @@ pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
         }
     };
     of_daemon.iter().for_each(&mut push);
-    for_each_fairly(chosen, |snapshot| {
-        store_findings(&state, snapshot, &shared).iter().for_each(&mut push);
+    for_each_fairly(&chosen, |snapshot| {
+        store_findings(&state, snapshot, &sharers_of(snapshot)).iter().for_each(&mut push);
     })
     .await;
     Ok(response::list_response(body))
+}
+
+/// Finds the stores that a caller has chosen.
+///
+/// # Errors
+/// [`ApiError::UnknownStore`] for the first one that is not served.
+fn find_stores<S: StoreService>(
+    state: &AppState<S>,
+    uuids: &[StoreUuid],
+) -> Result<Vec<Arc<StoreSnapshot>>, ApiError> {
+    let find = |uuid: &StoreUuid| state.stores.snapshot(*uuid).ok_or(ApiError::UnknownStore(*uuid));
+    uuids.iter().map(find).collect()
 }
 
 fn daemon_findings<S>(state: &AppState<S>) -> Vec<Finding> {
@@ -130,12 +147,13 @@ fn daemon_findings<S>(state: &AppState<S>) -> Vec<Finding> {
 fn store_findings<S>(
     state: &AppState<S>,
     snapshot: &StoreSnapshot,
-    shared: &SharedFilesystems<'_>,
+    sharers: &SpaceSharers,
 ) -> Vec<Finding> {
     let store = &snapshot.store;
     let title = StoreTitle { uuid: store.uuid, name: store.name.clone() };
-    let active = active_conditions(snapshot, shared, &state.daemon.conditions).into_iter();
+    let active = active_conditions(snapshot, sharers, &state.daemon.conditions);
     let conditions: Vec<ConditionFact> = active
+        .into_iter()
         .map(|ActiveCondition { condition, message, since }| ConditionFact {
             condition,
             message,

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::agent::{
-    ActiveCondition, SharedFilesystems, StoreService, StoreSnapshot, active_conditions,
-    total_capacity,
+    ActiveCondition, SharedFilesystems, SpaceSharers, StoreService, StoreSnapshot,
+    active_conditions, total_capacity,
 };
 use crate::common::for_each_fairly;
 use crate::http::api::{AppState, StoreIdPath, response};
@@ -54,7 +54,7 @@ pub(in crate::http::api) async fn get_store_summary<S: StoreService>(
         stores: [],
     });
     for_each_fairly(&snapshots, |snapshot| {
-        let conditions = condition_bodies(&state, snapshot, &shared);
+        let conditions = condition_bodies(&state, snapshot, &shared.sharers_of(snapshot));
         body.push(&StoreSummary::new(&snapshot.store, &snapshot.durable, &conditions));
     })
     .await;
@@ -73,14 +73,13 @@ pub(in crate::http::api) async fn get_store_health<S: StoreService>(
     let history = state.stores.history(store, MAX_HISTORY_LINES).await;
     let (removed_count, lines) =
         history.as_ref().map(|history| (history.pruned, &history.lines)).unzip();
-    let all = state.stores.snapshots();
-    let shared = SharedFilesystems::group_with(&snapshot, &all).await;
+    let sharers = state.stores.space_sharers(&snapshot);
     let failure = snapshot.durable.failure.as_ref();
     let body = HealthBody {
         inventory: InventoryBody::from_inventory(&snapshot.inventory, &state.dates),
         since: snapshot.durable.since.to_string(),
         reason: failure.map(|failure| ErrorCode::connect_failed(failure, state.language)),
-        conditions: condition_bodies(&state, &snapshot, &shared),
+        conditions: condition_bodies(&state, &snapshot, &sharers),
         capacity: CapacityBody::new(snapshot.durable.capacity, snapshot.durable.inodes),
         filesystem: (&snapshot.store.mount).into(),
         host_key: snapshot.store.pinned_key.as_ref().map(Into::into),
@@ -99,10 +98,10 @@ pub(in crate::http::api) async fn get_store_health<S: StoreService>(
 fn condition_bodies<S>(
     state: &AppState<S>,
     snapshot: &StoreSnapshot,
-    shared: &SharedFilesystems<'_>,
+    sharers: &SpaceSharers,
 ) -> Vec<ConditionBody> {
     let examine = &snapshot.checks.examine;
-    let active = active_conditions(snapshot, shared, &state.daemon.conditions).into_iter();
+    let active = active_conditions(snapshot, sharers, &state.daemon.conditions).into_iter();
     let active = active.map(|ActiveCondition { condition, message, since }| {
         let is_measured = is_probe_condition(condition);
         let probed = if is_measured { examine.last_good } else { examine.last };
