@@ -155,6 +155,25 @@ pub(super) fn store_login_busy() -> Fault {
     Fault::new(Reason::AgentBusy, "another login of this store did not end in time")
 }
 
+/// A requested login was not made, because another login was rejected in the meantime.
+pub(super) fn login_reserved() -> Fault {
+    let details = "another login was rejected meanwhile; the last one before a lockout is kept";
+    Fault::new(Reason::AgentBusy, details)
+}
+
+/// A requested check did not end within `waited`. It goes on.
+pub(super) fn check_waiting(waited: Duration) -> Fault {
+    let details = "the check waits for its turn, and did not end in time; it goes on, and the \
+                   health of the store shows its result";
+    Fault::new(Reason::AgentBusy, details).with_detail("milliseconds", waited.as_millis())
+}
+
+/// `limit` callers already wait for a check of a store.
+pub(super) fn too_many_check_callers(limit: usize) -> Fault {
+    Fault::new(Reason::AgentBusy, "too many callers wait for this check of the store")
+        .with_detail("waiting", limit)
+}
+
 /// Another trial of the same login did not end before the deadline.
 pub(super) fn trial_login_busy() -> Fault {
     Fault::new(Reason::AgentBusy, "another trial of the same login did not end in time")

@@ -39,7 +39,7 @@ pub use outcome::{OperationOutcome, OutcomeRecorder};
 pub use registry::Registry;
 pub use registry::add::AddError;
 pub use registry::task::{RegistryTask, RegistryTaskPanicked};
-pub use service::{ReconnectError, StoreService, UpdateError};
+pub use service::{CheckError, ReconnectError, StoreService, UpdateError};
 pub use spaces::{SharedFilesystems, SpaceIndex, SpaceSharers};
 use store::StoreHandle;
 pub use store::definition::AcceptError;

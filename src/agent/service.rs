@@ -10,12 +10,13 @@
 //! - Knows HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     AcceptError, AddError, CapacityHistory, OutcomeRecorder, SpaceSharers, StoreSnapshot,
     UpdateRefusal,
 };
-use crate::lifecycle::StoreHistory;
+use crate::lifecycle::{RequestedCheck, StoreHistory};
 use crate::model::{
     AddStore, AttemptFailure, Fault, PlacementChange, StoreUpdate, StoreUuid, Tags,
 };
@@ -26,6 +27,19 @@ pub enum ReconnectError {
     /// No such store is served, or it was removed while the request was waiting.
     UnknownStore(StoreUuid),
     /// A check failed, or the request was not carried out.
+    Failed(AttemptFailure),
+}
+
+/// The reason why a requested check was not made.
+#[derive(Clone, Debug)]
+pub enum CheckError {
+    /// No such store is served, or it was removed while the request was waiting.
+    UnknownStore(StoreUuid),
+    /// A caller requested a probe within the probe interval. The next request may follow after this
+    /// time.
+    TooSoon(Duration),
+    /// The check could not be made, or did not end in time; or a login was not made, because the
+    /// server has rejected the credentials too often.
     Failed(AttemptFailure),
 }
 
@@ -103,6 +117,23 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         tags: Tags,
         force: bool,
     ) -> impl Future<Output = Result<Arc<StoreSnapshot>, ReconnectError>> + Send;
+
+    /// Runs a check of the monitor now, and returns the store after it, whatever the check found.
+    /// Overlapping calls share one check, and a call joins a running attempt, which includes both
+    /// checks.
+    ///
+    /// # Errors
+    /// [`CheckError`]. Its failure is `agent_busy`, `agent_stopping`, `state_disk_trouble`,
+    /// `probe_stuck`, or the last rejection of the credentials.
+    fn run_check(
+        &self,
+        uuid: StoreUuid,
+        check: RequestedCheck,
+    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, CheckError>> + Send;
+
+    /// Returns the number of logins of a store that its server may still reject before logins are
+    /// suspended, or `None` if no such store is served.
+    fn rejections_left(&self, uuid: StoreUuid) -> Option<usize>;
 
     /// Changes the definition of a store. A new login is verified first, and the present one stays
     /// in force if that fails. A changed login is followed by a reconnect, whose outcome is the

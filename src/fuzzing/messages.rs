@@ -11,8 +11,8 @@ use crate::management::{EventSigner, MAX_HOOK_URL_BYTES, check_hook_form};
 use crate::model::Tags;
 use crate::wire::{
     ActionPath, AgentCommand, InvalidBody, StoreAction, UnsupportedCall, parse_account_login,
-    parse_add_store, parse_attachment, parse_resync_request, parse_session_validity,
-    parse_version_request,
+    parse_add_store, parse_attachment, parse_empty_body, parse_resync_request,
+    parse_session_validity, parse_version_request,
 };
 
 /// Maximum length of the message about an invalid body, in characters. A message names a path in
@@ -28,6 +28,7 @@ pub(super) fn fuzz_request_body(bytes: &[u8]) {
     let calls = UnsupportedCall::ALL;
     let errors = [
         parse_attachment(bytes).err(),
+        parse_empty_body(bytes).err(),
         parse_version_request(bytes).err(),
         UnsupportedCall::parse_call(calls, bytes).err(),
     ];

@@ -10,7 +10,7 @@ use super::api::response;
 use super::auth::Role;
 use super::auth::access_key::SignatureRefusal;
 use super::error_text::error_language;
-use crate::agent::{AcceptError, ReconnectError};
+use crate::agent::{AcceptError, CheckError, ReconnectError};
 use crate::management::{PostShare, ReplyRefusal, UrlError};
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::query::InvalidParameter;
@@ -62,6 +62,9 @@ pub(crate) enum ApiError {
     /// The address has sent too many logins, or too many wrong ones for one name. The client should
     /// wait for the time `resets_in`.
     TooManyLogins { resets_in: Duration },
+    /// A caller requested a probe of the store within `monitor.interval`. The next request may
+    /// follow after the time `resets_in`.
+    ProbeTooSoon { resets_in: Duration },
     /// The queue of the passwords to check is full, or did not reach this one in time.
     LoginsBusy,
     /// A call of the agent protocol came from outside the networks of `server.agent_allow`.
@@ -229,6 +232,7 @@ impl ApiError {
             Self::TooManyAuthFailures { .. }
             | Self::TooManyJobGuesses { .. }
             | Self::TooManyLogins { .. }
+            | Self::ProbeTooSoon { .. }
             | Self::LoginsBusy => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientRole { .. }
             | Self::FingerprintNeedsAdmin { .. }
@@ -275,7 +279,8 @@ impl ApiError {
         match self {
             Self::TooManyAuthFailures { resets_in }
             | Self::TooManyJobGuesses { resets_in }
-            | Self::TooManyLogins { resets_in } => {
+            | Self::TooManyLogins { resets_in }
+            | Self::ProbeTooSoon { resets_in } => {
                 return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
             }
             // OkHttp repeats a request after a 408 without this header, also one that changes a
@@ -332,6 +337,16 @@ impl From<ReconnectError> for ApiError {
         match error {
             ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
             ReconnectError::Failed(failure) => Self::ConnectFailed(failure),
+        }
+    }
+}
+
+impl From<CheckError> for ApiError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::UnknownStore(store) => Self::UnknownStore(store),
+            CheckError::TooSoon(resets_in) => Self::ProbeTooSoon { resets_in },
+            CheckError::Failed(failure) => Self::ConnectFailed(failure),
         }
     }
 }

@@ -187,6 +187,12 @@ impl ApiError {
                               session of a login";
                 remediable_error("SYS.1007", details, remedy)
             }
+            Self::ProbeTooSoon { .. } => remediable_error(
+                "SYS.1007",
+                "a caller has requested a probe of this store within monitor.interval",
+                "wait for the time in Retry-After, or read the health of the store, which shows the \
+                 result of the newest probe",
+            ),
             Self::LoginsBusy => remediable_error(
                 "SYS.1007",
                 "the daemon checks one password at a time, and others wait for it",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HistoryEvent, InFlight};
+use super::{HistoryEvent, InFlight, RequestedCheck};
 use crate::common::{Timestamp, string_enum};
 use crate::model::{
     AttemptFailure, AttemptId, Capacity, DayFigures, Fault, HostIdentity, InodeCounts, Position,
@@ -180,6 +180,8 @@ pub enum StepInput {
     /// The time of [`StoreRecord::due_check`](super::StoreRecord::due_check) has come, while these
     /// checks are in flight.
     Due(InFlight),
+    /// A caller requests a check of the monitor, while these checks are in flight.
+    CheckRequested(RequestedCheck, InFlight),
     /// The daemon is stopping.
     Stopping,
 }
@@ -211,7 +213,11 @@ pub enum StepEffect {
         write: bool,
     },
     /// Log in.
-    LogIn,
+    LogIn {
+        /// True if a caller requested the login. It does not use up the last login that the server
+        /// may reject before logins are suspended.
+        requested: bool,
+    },
     /// Stop the checks of this attempt.
     CancelAttempt(AttemptId),
     /// Answer every caller that waits for this attempt.

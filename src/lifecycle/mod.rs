@@ -96,6 +96,13 @@
 //! | Connected | all due while prepared | Connected | probe |
 //! | Disconnected | all due | Disconnected | probe |
 //! | Connecting | all due | Connecting | - |
+//! | Connected | probe requested | Connected | probe |
+//! | Disconnected | probe requested | Disconnected | probe |
+//! | Connecting | probe requested | Connecting | - |
+//! | Connected | login requested | Connected | log in |
+//! | Disconnected | login requested | Disconnected | log in |
+//! | Connecting | login requested | Connecting | - |
+//! | Connected | login requested while prepared | Connected | - |
 //! | Connecting | stopping | Connecting | cancel attempt, complete attempt |
 //! | Connected | stopping | Connected | - |
 //! | Disconnected | stopping | Disconnected | - |
@@ -108,6 +115,7 @@ mod history;
 mod input;
 mod overdue;
 mod record;
+mod requested;
 mod retry;
 mod schedule;
 mod stale_namespace;
@@ -129,5 +137,6 @@ pub use input::{
     StepInput, StepTime,
 };
 pub use record::{DurableRecord, StoreRecord};
+pub use requested::{RequestDecision, RequestedCheck};
 pub use schedule::InFlight;
 pub use step::step;

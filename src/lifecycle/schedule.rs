@@ -12,6 +12,8 @@ pub(super) struct CheckSchedule {
     probe: Duration,
     write: Duration,
     login: Duration,
+    /// The time of the newest probe that a caller requested.
+    requested: Option<Duration>,
 }
 
 /// The checks of the monitor that are in flight outside the status machine.
@@ -32,6 +34,7 @@ impl CheckSchedule {
             probe: within(policy.start_spread, now.random),
             write: now.uptime,
             login: within(policy.login_interval, now.random.rotate_left(32)),
+            requested: None,
         }
     }
 
@@ -48,6 +51,21 @@ impl CheckSchedule {
         let wait =
             if first { uniform(policy.probe_interval, now.random) } else { policy.probe_interval };
         self.probe = now.uptime.saturating_add(wait);
+    }
+
+    /// Notes that a caller requested the probe that starts, unless that is due anyway.
+    pub(super) fn probe_requested(&mut self, now: StepTime) {
+        if !self.probe_is_due(now) {
+            self.requested = Some(now.uptime);
+        }
+    }
+
+    /// Returns the time after which a caller may request a probe again, or `None` if it may now.
+    /// One request in each interval doubles the number of probes at most.
+    pub(super) fn wait_for_request(self, policy: &CheckPolicy, now: StepTime) -> Option<Duration> {
+        let permitted = self.requested?.saturating_add(policy.probe_interval);
+        let wait = permitted.checked_sub(now.uptime)?;
+        Some(wait).filter(|wait| !wait.is_zero() && !self.probe_is_due(now))
     }
 
     /// Schedules the next write after a probe has written.

@@ -38,6 +38,9 @@ pub fn step(
         StepInput::Probed(probe) => context.on_probed(r, &probe),
         StepInput::LoggedIn(login) => context.on_login_finished(r, &login),
         StepInput::Due(in_flight) => context.on_checks_due(r, in_flight),
+        StepInput::CheckRequested(check, in_flight) => {
+            context.on_check_requested(r, check, in_flight)
+        }
         StepInput::Stopping => context.on_stopping(r),
     }
     context.update_not_probed(r);
@@ -121,12 +124,18 @@ impl StepContext<'_> {
     }
 
     fn on_login_finished(&mut self, r: &mut StoreRecord, login: &LoginOutcome) {
-        if r.durable.status != Status::Connected {
+        // An attempt supersedes the result.
+        if r.durable.status == Status::Connecting {
             return;
         }
         if let Some(fault) = login.internal_fault() {
             r.checks.ssh.obstacle = Some(Box::new(fault.clone()));
             return;
+        }
+        // A caller requested the login. Attempts alone connect the store, so it decides nothing.
+        if r.durable.status == Status::Disconnected {
+            r.checks.on_login_finished(login, self.policy, self.now.wall);
+            return self.record_identity(r, login, false);
         }
         let mut interval = self.policy.probe_interval;
         if login.outcome.is_ok() {
@@ -171,20 +180,29 @@ impl StepContext<'_> {
             return self.prepare_attempt(r, Cause::Monitor, Tags::default());
         }
         if !in_flight.probe && r.schedule.probe_is_due(self.now) {
-            // While something is wrong, every probe writes, so that only writing probes count
-            // towards recovery.
-            let is_healthy =
-                r.durable.status == Status::Connected && r.checks.write.consecutive_failures() == 0;
-            let write = self.policy.write_interval.is_some()
-                && (!is_healthy || r.schedule.write_is_due(self.now));
-            r.schedule.probe_started(!r.is_verified(), self.policy, self.now);
-            self.effects.push(StepEffect::Probe { write });
+            self.start_probe(r);
         }
         let connected = r.durable.status == Status::Connected;
         if connected && !preparing && !in_flight.login && r.schedule.login_is_due(self.now) {
-            r.schedule.login_started(self.policy, self.now);
-            self.effects.push(StepEffect::LogIn);
+            self.start_login(r, false);
         }
+    }
+
+    /// Starts a probe. While something is wrong, every probe writes, so that only writing probes
+    /// count towards recovery.
+    pub(super) fn start_probe(&mut self, r: &mut StoreRecord) {
+        let is_healthy =
+            r.durable.status == Status::Connected && r.checks.write.consecutive_failures() == 0;
+        let write = self.policy.write_interval.is_some()
+            && (!is_healthy || r.schedule.write_is_due(self.now));
+        r.schedule.probe_started(!r.is_verified(), self.policy, self.now);
+        self.effects.push(StepEffect::Probe { write });
+    }
+
+    /// Starts a login of the monitor.
+    pub(super) fn start_login(&mut self, r: &mut StoreRecord, requested: bool) {
+        r.schedule.login_started(self.policy, self.now);
+        self.effects.push(StepEffect::LogIn { requested });
     }
 
     fn on_stopping(&mut self, r: &mut StoreRecord) {

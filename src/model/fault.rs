@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::{Check, HostKey, Reason};
 use crate::common::escape_hidden;
 
+/// The fact of a fault that an earlier login had.
+const REMEMBERED: &str = "remembered";
+
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
@@ -104,6 +107,17 @@ impl Fault {
     pub fn with_detail(mut self, name: &str, fact: impl Into<Fact>) -> Self {
         self.facts.insert(name.to_owned(), fact.into());
         self
+    }
+
+    /// Marks the fault as that of an earlier login, which is returned in place of a new login.
+    #[must_use]
+    pub fn as_remembered(self) -> Self {
+        self.with_detail(REMEMBERED, true)
+    }
+
+    /// Returns true if [`Fault::as_remembered`] has marked the fault.
+    pub fn is_remembered(&self) -> bool {
+        self.facts.contains_key(REMEMBERED)
     }
 
     /// Adds a piece of evidence unless one with this name exists. The code that found the fault

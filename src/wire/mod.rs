@@ -25,7 +25,8 @@ pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, pars
 pub use list_writer::ListWriter;
 pub use request::{
     AccountLogin, ActionPath, InvalidBody, InvalidField, MAX_BODY_BYTES, StoreAction,
-    UnsupportedCall, parse_account_login, parse_add_store, parse_attachment, parse_version_request,
+    UnsupportedCall, parse_account_login, parse_add_store, parse_attachment, parse_empty_body,
+    parse_version_request,
 };
 pub use response::{
     CapacityBody, CapacityHistoryBody, CapacityPoint, CapacityResponse, CapacitySummary,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, info_span};
 
 use super::preparation::{PreparedAttempt, prepare_attempt};
@@ -202,8 +202,14 @@ impl RunningChecks {
         self.tasks.spawn(probe.instrument(span));
     }
 
-    /// Starts a login of the monitor.
-    pub(crate) fn start_login(&mut self, store: &Store) {
+    /// Returns the last rejection of the server if no requested login is permitted now.
+    pub(crate) fn reserved_rejection(&self) -> Option<Fault> {
+        self.logins.lock().reserved_rejection(Instant::now())
+    }
+
+    /// Starts a login of the monitor. A requested one is not made if another login was rejected
+    /// meanwhile, so that one more would use up the last.
+    pub(crate) fn start_login(&mut self, store: &Store, requested: bool) {
         self.in_flight.login = true;
         let (context, store, logins) =
             (Arc::clone(&self.context), store.clone(), self.logins.clone());
@@ -212,6 +218,11 @@ impl RunningChecks {
             // The wait for the permits does not count towards the deadline of the login.
             let until = LoginDeadline::for_attempt(context.attempt_timeout);
             let prepared = match logins.acquire(until.at()).await {
+                Ok(_)
+                    if requested && logins.lock().reserved_rejection(Instant::now()).is_some() =>
+                {
+                    Err(faults::login_reserved())
+                }
                 Ok(permit) => {
                     let class = LoginClass::Monitor;
                     login::prepare_login(&context, &store, &logins, class, permit, until).await

@@ -31,25 +31,43 @@ pub(super) struct LockoutGuard {
 impl LockoutGuard {
     /// Returns the last rejection of the server if no login is permitted now, or `None` if one is.
     pub(super) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
+        // The secrets may be right: the rules for accounts, or the server itself, may be at fault.
+        let advice = "if the account was repaired on the server, retry with --force";
+        self.rejection_beyond(MAX_REJECTIONS, advice, now)
+    }
+
+    /// Returns the last rejection of the server if at most one further login may be rejected, or
+    /// `None` if a login that only a caller wants is permitted. The last one belongs to attempts.
+    pub(super) fn reserved_rejection(&mut self, now: Instant) -> Option<Fault> {
+        let advice = "the last login before a lockout is kept for attempts: if the account was \
+                      repaired, reconnect the store";
+        self.rejection_beyond(MAX_REJECTIONS.saturating_sub(1), advice, now)
+    }
+
+    /// Returns the last rejection if at least `limit` rejections count, with the time after which
+    /// fewer do.
+    fn rejection_beyond(&mut self, limit: usize, advice: &str, now: Instant) -> Option<Fault> {
         self.rejected_at.retain(|at| now.saturating_duration_since(*at) < REJECTION_WINDOW);
-        let oldest =
-            self.rejected_at.front().filter(|_| self.rejected_at.len() >= MAX_REJECTIONS)?;
-        let wait = (*oldest + REJECTION_WINDOW).saturating_duration_since(now);
+        let last_in_way = self.rejected_at.len().checked_sub(limit)?;
+        let wait =
+            (*self.rejected_at.get(last_in_way)? + REJECTION_WINDOW).saturating_duration_since(now);
         // The value is rounded up, because a login a moment earlier would be suspended again.
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         let fault = self.last_rejection.clone()?;
-        // The secrets may be right: the rules for accounts, or the server itself, may be at fault.
-        let remedy = format!(
-            "{}; if the account was repaired on the server, retry with --force",
-            fault_action(&fault, Language::English)
-        );
+        let remedy = format!("{}; {advice}", fault_action(&fault, Language::English));
         Some(
             fault
-                .with_detail("remembered", true)
+                .as_remembered()
                 .with_detail("refusedLogins", self.rejected_at.len())
                 .with_retry_after(seconds)
                 .with_remedy(remedy),
         )
+    }
+
+    /// Returns the number of logins that the server may still reject before logins are suspended.
+    pub(super) fn rejections_left(&self, now: Instant) -> usize {
+        let counts = |at: &&Instant| now.saturating_duration_since(**at) < REJECTION_WINDOW;
+        MAX_REJECTIONS.saturating_sub(self.rejected_at.iter().filter(counts).count())
     }
 
     /// Records the end of a login. `fault` is `None` if it succeeded.
@@ -185,6 +203,31 @@ mod tests {
         }
         assert!(LockoutGuard::default().to_rejections(wall(0), begun).is_none());
         assert!(LockoutGuard::restore(None, wall(0), begun).cached_rejection(begun).is_none());
+    }
+
+    #[test]
+    fn the_last_login_before_a_lockout_is_kept_for_attempts() {
+        let begun = Instant::now();
+        let mut guard = LockoutGuard::default();
+        for (n, left, is_kept) in [(1, 2, false), (2, 1, true), (3, 0, true)] {
+            guard.record_outcome(Some(&refused()), begun + MINUTE * n);
+            let now = begun + MINUTE * n;
+            assert_eq!(guard.rejections_left(now), left);
+            assert_eq!(guard.reserved_rejection(now).is_some(), is_kept, "{n}");
+            assert_eq!(guard.cached_rejection(now).is_some(), left == 0, "{n}");
+        }
+        // Two of the three must no longer count, and one for an attempt.
+        let now = begun + MINUTE * 4;
+        let waits = [guard.cached_rejection(now), guard.reserved_rejection(now)];
+        let waits = waits.map(|fault| fault.unwrap().retry_after().unwrap());
+        assert_eq!(waits, [MINUTE * 12, MINUTE * 13]);
+        let fault = guard.reserved_rejection(now).unwrap();
+        assert!(fault.is_remembered());
+        assert_eq!(fault.facts()["refusedLogins"], Fact::Number(3));
+        let later = begun + MINUTE * 17;
+        assert!(guard.reserved_rejection(later).is_none());
+        assert_eq!(guard.rejections_left(later), 2);
+        assert_eq!(guard.rejections_left(begun + MINUTE * 40), 3);
     }
 
     #[test]

@@ -53,6 +53,17 @@ impl LoginHistory {
         self.lockout.cached_rejection(now)
     }
 
+    /// Returns the last rejection of the server if no login that only a caller wants is permitted
+    /// now, or `None` if one is.
+    pub(crate) fn reserved_rejection(&mut self, now: Instant) -> Option<Fault> {
+        self.lockout.reserved_rejection(now)
+    }
+
+    /// Returns the number of logins that the server may still reject before logins are suspended.
+    pub(crate) fn rejections_left(&self, now: Instant) -> usize {
+        self.lockout.rejections_left(now)
+    }
+
     /// Returns the evidence that the next login is to request from the host.
     pub(crate) fn evidence_wanted(&self, marker: MarkerLocation, now: Instant) -> EvidenceScope {
         match &self.other_program {

@@ -9,20 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::outcome::{OptionalRecorder, OutcomeRecorder};
+use super::store::check_callers::CheckRefusal;
 use super::store::definition::DefinitionChange;
 use add::{AddError, PendingReply};
 
 use super::{
-    AcceptError, AgentContext, CapacityHistory, ReconnectError, SpaceSharers, StoreHandle,
-    StoreService,
-    StoreSnapshot, UpdateError, faults,
+    AcceptError, AgentContext, CapacityHistory, CheckError, ReconnectError, SpaceSharers,
+    StoreHandle, StoreService, StoreSnapshot, UpdateError, faults,
 };
-use crate::lifecycle::StoreHistory;
+use crate::lifecycle::{RequestedCheck, StoreHistory};
 use crate::model::{
     AddStore, AttemptFailure, PlacementChange, Reason, StoreUpdate, StoreUuid, Tags, UtcDay,
 };
@@ -32,6 +32,10 @@ use crate::model::{
 pub(super) const MAX_QUEUED_REQUESTS: usize = 64;
 /// Maximum duration of a history read. 2 s is as long as an operator should wait for it.
 const HISTORY_READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time that a requested check may exceed its deadline before its caller gets an answer without its
+/// result. A check that does not wait for its turn ends within it.
+const CHECK_GRACE: Duration = Duration::from_secs(2);
 
 pub(super) type ServedStores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
 pub(super) type RemoveReply = oneshot::Sender<Result<bool, AttemptFailure>>;
@@ -168,6 +172,32 @@ impl StoreService for Registry {
             Ok(snapshot) => Ok(snapshot),
             Err(failure) => Err(self.request_error(uuid, &store, failure).await),
         }
+    }
+
+    async fn run_check(
+        &self,
+        uuid: StoreUuid,
+        check: RequestedCheck,
+    ) -> Result<Arc<StoreSnapshot>, CheckError> {
+        let store = self.find_store(uuid).ok_or(CheckError::UnknownStore(uuid))?;
+        let own = match check {
+            RequestedCheck::Probe => self.context.probe_timeout,
+            RequestedCheck::Login => self.context.attempt_timeout,
+        };
+        match store.run_check(check, own.saturating_add(CHECK_GRACE)).await {
+            Ok(snapshot) => Ok(snapshot),
+            Err(CheckRefusal::TooSoon(wait)) => Err(CheckError::TooSoon(wait)),
+            Err(CheckRefusal::Failed(failure)) => {
+                Err(match self.request_error(uuid, &store, failure).await {
+                    ReconnectError::UnknownStore(uuid) => CheckError::UnknownStore(uuid),
+                    ReconnectError::Failed(failure) => CheckError::Failed(failure),
+                })
+            }
+        }
+    }
+
+    fn rejections_left(&self, uuid: StoreUuid) -> Option<usize> {
+        Some(self.find_store(uuid)?.logins().lock().rejections_left(Instant::now()))
     }
 
     async fn update(

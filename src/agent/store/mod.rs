@@ -1,6 +1,7 @@
 //! One store, as the rest of the agent uses it: the handle, which sends commands to the store task
 //! and reads the latest snapshot, and the callers that wait for the result of an attempt.
 
+pub(super) mod check_callers;
 pub(super) mod definition;
 #[cfg(test)]
 mod example;
@@ -13,14 +14,18 @@ pub(super) mod task;
 pub(super) mod update;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::agent::login::StoreLogins;
 use crate::agent::outcome::{OperationOutcome, OptionalRecorder};
 use crate::agent::{AcceptError, StoreSnapshot, faults};
 use crate::ledger::LedgerChange;
+use crate::lifecycle::RequestedCheck;
 use crate::model::{AttemptFailure, ImageDir, ProcessId, Status, Tags};
+use check_callers::{CheckRefusal, CheckReply, RequestedCheckResult};
 use definition::DefinitionChange;
 
 /// The reply channel of a removal. The end of the store task signals a success as well.
@@ -50,6 +55,8 @@ pub(super) enum StoreCommand {
         origin: Box<RequestOrigin>,
         reply: oneshot::Sender<AttemptResult>,
     },
+    /// Start a check of the monitor, or join the running one.
+    RunCheck { check: RequestedCheck, reply: CheckReply },
     /// Remove the store and end the task.
     Remove { reply: RemovalReply, recorder: OptionalRecorder },
 }
@@ -137,6 +144,22 @@ impl StoreHandle {
         result.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
+    /// Starts a check of the monitor or joins the running one, and waits for its end, but at most
+    /// for this time.
+    pub(crate) async fn run_check(
+        &self,
+        check: RequestedCheck,
+        limit: Duration,
+    ) -> RequestedCheckResult {
+        let (reply, result) = oneshot::channel();
+        let command = StoreCommand::RunCheck { check, reply };
+        self.send_command(command).map_err(CheckRefusal::Failed)?;
+        match timeout(limit, result).await {
+            Ok(result) => result.unwrap_or_else(|_| Err(faults::agent_stopping().into())),
+            Err(_) => Err(faults::check_waiting(limit).into()),
+        }
+    }
+
     /// Waits until no attempt is running, and returns the store.
     pub(crate) async fn wait_until_idle(&self) -> Arc<StoreSnapshot> {
         let mut snapshot = self.snapshot.clone();
@@ -180,6 +203,8 @@ pub(super) fn drain_commands(
             | StoreCommand::ChangeDefinition { reply, .. } => {
                 waiters.add_waiter(Waiter { reply, recorder: None }, &Waiters::default());
             }
+            // The handle of a caller without a reply finds that the store is gone.
+            StoreCommand::RunCheck { .. } => {}
             StoreCommand::Remove { reply, .. } => removals.push(reply),
         }
     }

@@ -71,7 +71,7 @@ pub(crate) fn change_for_step(
             StepEffect::PrepareAttempt
             | StepEffect::RejectRequests(_)
             | StepEffect::Probe { .. }
-            | StepEffect::LogIn
+            | StepEffect::LogIn { .. }
             | StepEffect::CancelAttempt(_)
             | StepEffect::CompleteAttempt(..) => {
                 continue;

@@ -28,7 +28,7 @@ string_enum! {
     pub RouteMethod {
         /// Reads.
         Get = "GET",
-        /// Adds, or calls an agent.
+        /// Adds, runs a check, or calls an agent.
         Post = "POST",
         /// Acts on a store.
         Put = "PUT",
@@ -160,6 +160,8 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
             "/stores/{uuid}/capacity",
             health::capacity::get_capacity_history::<S>,
         ),
+        Route::new(Post, Prefix, "/stores/{uuid}/probe", health::requested::probe_store::<S>),
+        Route::new(Post, Prefix, "/stores/{uuid}/login", health::requested::log_in_store::<S>),
         Route::new(Get, Prefix, "/diagnosis", health::diagnosis::get_diagnosis::<S>),
         Route::new(Post, AgentCall, &call(ECHO_COMMAND), agent_protocol::handle_echo),
         Route::new(Post, AgentCall, &call(CONNECT_COMMAND), agent_protocol::handle_connect::<S>),

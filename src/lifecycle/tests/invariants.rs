@@ -17,6 +17,7 @@ enum Move {
     Bad { reason: Reason, in_write: bool },
     LoggedIn(Option<Reason>),
     Due,
+    Requested(RequestedCheck),
     Stop,
     Restart,
 }
@@ -37,6 +38,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => (storage, any::<bool>()).prop_map(|(reason, in_write)| Move::Bad { reason, in_write }),
         2 => prop::option::of(ssh).prop_map(Move::LoggedIn),
         3 => Just(Move::Due),
+        2 => prop::sample::select(RequestedCheck::ALL).prop_map(Move::Requested),
         1 => Just(Move::Stop),
         1 => Just(Move::Restart),
     ];
@@ -62,6 +64,7 @@ fn input(step: &Move, r: &StoreRecord) -> StepInput {
         Move::Bad { reason, in_write: false } => StepInput::Probed(probe(Some(*reason), None)),
         Move::LoggedIn(reason) => StepInput::LoggedIn(login(*reason)),
         Move::Due => StepInput::Due(InFlight::default()),
+        Move::Requested(check) => StepInput::CheckRequested(*check, InFlight::default()),
         Move::Stop => StepInput::Stopping,
         Move::Restart => StepInput::Started,
     }
@@ -156,7 +159,7 @@ proptest! {
                     }
                     StepEffect::CompleteAttempt(id, _) => prop_assert_eq!(open.take(), Some(*id)),
                     StepEffect::CancelAttempt(id) => prop_assert_eq!(open, Some(*id)),
-                    StepEffect::Probe { .. } | StepEffect::LogIn => prop_assert!(open.is_none()),
+                    StepEffect::Probe { .. } | StepEffect::LogIn { .. } => prop_assert!(open.is_none()),
                     StepEffect::PublishTransition(_)
                     | StepEffect::RecordHistory(..)
                     | StepEffect::RecordCapacity(_) => {}

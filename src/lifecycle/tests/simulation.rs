@@ -227,7 +227,7 @@ impl Run {
                     let wait = self.random_source.millis(5_250);
                     self.after(wait, Event::Probe { write });
                 }
-                StepEffect::LogIn => {
+                StepEffect::LogIn { .. } => {
                     assert!(!self.in_flight.login, "seed {}: two logins at once", self.seed);
                     self.in_flight.login = true;
                     let wait = self.random_source.millis(30_000);

@@ -60,8 +60,14 @@ fn a_healthy_store_is_written_and_logged_into_at_intervals() {
     assert_eq!(r.due_check(InFlight::default()), Some(Duration::from_secs(11)));
     assert_eq!(started(&r, 10), []);
     assert_eq!(started(&r, 11), [StepEffect::Probe { write: false }]);
-    assert_eq!(started(&r, 51), [StepEffect::Probe { write: false }, StepEffect::LogIn]);
-    assert_eq!(started(&r, 61), [StepEffect::Probe { write: true }, StepEffect::LogIn]);
+    assert_eq!(
+        started(&r, 51),
+        [StepEffect::Probe { write: false }, StepEffect::LogIn { requested: false }]
+    );
+    assert_eq!(
+        started(&r, 61),
+        [StepEffect::Probe { write: true }, StepEffect::LogIn { requested: false }]
+    );
 }
 
 #[test]
@@ -307,4 +313,66 @@ fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
         step(r, shown(HostIdentity::verified_by(HostEvidence::Marker)), &POLICY, at(50));
     assert_eq!(turned(&effects), [(condition, false)]);
     assert!(r.durable.conditions.is_empty());
+}
+
+/// Returns the decision on the request for a check that is not in flight.
+fn decided(r: &StoreRecord, check: RequestedCheck, seconds: u64) -> RequestDecision {
+    r.decide_request(check, InFlight::default(), &POLICY, at(seconds))
+}
+
+#[test]
+fn a_caller_may_request_a_probe_once_in_an_interval_and_one_that_is_due_anyway() {
+    let requested = || StepInput::CheckRequested(RequestedCheck::Probe, InFlight::default());
+    let r = record(Status::Connected);
+    let (first, effects) = step(r, requested(), &POLICY, at(3));
+    assert_eq!(words(&effects), "probe");
+    for (seconds, wait) in [(3, 10), (4, 9), (12, 1)] {
+        let wait = RequestDecision::Wait(Duration::from_secs(wait));
+        assert_eq!(decided(&first, RequestedCheck::Probe, seconds), wait);
+        let (same, effects) = step(first.clone(), requested(), &POLICY, at(seconds));
+        assert_eq!((&same, words(&effects).as_str()), (&first, "-"));
+    }
+    // The request has delayed the probe of the monitor.
+    assert_eq!(started(&first, 12), []);
+    assert_eq!(words(&started(&first, 13)), "probe");
+    let (second, effects) = step(first, requested(), &POLICY, at(13));
+    assert_eq!(words(&effects), "probe");
+    // That one was due, so it was not the caller's.
+    assert_eq!(decided(&second, RequestedCheck::Probe, 14), RequestDecision::Start);
+}
+
+#[test]
+fn a_request_joins_what_runs() {
+    let connected = record(Status::Connected);
+    let reconnect =
+        StepInput::ReconnectRequested { cause: Cause::User, tags: crate::model::Tags::default() };
+    let preparing = super::super::step(connected.clone(), reconnect, &POLICY, at(1)).0;
+    let (probe, login) = (RequestedCheck::Probe, RequestedCheck::Login);
+    for check in [probe, login] {
+        let in_flight = InFlight { probe: check == probe, login: check == login };
+        let other = InFlight { probe: check == login, login: check == probe };
+        let decide = |in_flight| connected.decide_request(check, in_flight, &POLICY, at(1));
+        assert_eq!(decide(in_flight), RequestDecision::Join, "{check}");
+        assert_eq!(decide(other), RequestDecision::Start, "{check}");
+        let connecting = record(Status::Connecting);
+        assert_eq!(decided(&connecting, check, 1), RequestDecision::Join, "{check}");
+    }
+    // The preparation has ended a login, and a probe may still start.
+    assert_eq!(decided(&preparing, login, 1), RequestDecision::Join);
+    assert_eq!(decided(&preparing, probe, 1), RequestDecision::Start);
+}
+
+#[test]
+fn a_requested_login_of_a_disconnected_store_is_recorded_and_decides_nothing() {
+    let r = record(Status::Disconnected);
+    let failed = StepInput::LoggedIn(login(Some(Reason::CredentialsRefused)));
+    let (after, effects) = step(r.clone(), failed, &POLICY, at(5));
+    assert_eq!((words(&effects).as_str(), &after.durable), ("-", &r.durable));
+    let fault = after.checks.ssh.fault.as_ref().map(Fault::reason);
+    assert_eq!(
+        (fault, after.checks.ssh.last),
+        (Some(Reason::CredentialsRefused), Some(at(5).wall))
+    );
+    let (after, _) = step(after, StepInput::LoggedIn(login(None)), &POLICY, at(6));
+    assert_eq!((after.durable.status, after.checks.ssh.fault.as_ref()), (r.durable.status, None));
 }

@@ -117,6 +117,7 @@ fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
         let tags = Tags::new(Vec::new(), vec!["ticket::4711".to_owned()]).unwrap();
         StepInput::ReconnectRequested { cause: Cause::User, tags }
     };
+    let requested = |check| StepInput::CheckRequested(check, InFlight::default());
     let not_prepared = || StepInput::PreparationFailed(fault(Reason::AgentBusy));
     let ended_with = |outcome| {
         let attempt = record.durable.attempt.next_id();
@@ -167,6 +168,9 @@ fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
         "retry due" | "all due" => vec![StepInput::Due(InFlight::default())],
         "all due, probe in flight" => vec![StepInput::Due(InFlight { probe: true, login: false })],
         "all due while prepared" => vec![reconnect(), StepInput::Due(InFlight::default())],
+        "probe requested" => vec![requested(RequestedCheck::Probe)],
+        "login requested" => vec![requested(RequestedCheck::Login)],
+        "login requested while prepared" => vec![reconnect(), requested(RequestedCheck::Login)],
         "stopping" => vec![StepInput::Stopping],
         other => panic!("the table has an input that the test does not know: {other}"),
     }
@@ -195,7 +199,7 @@ pub(crate) fn words(effects: &[StepEffect]) -> String {
             StepEffect::StartAttempt(_) => "start attempt",
             StepEffect::RejectRequests(_) => "reject requests",
             StepEffect::Probe { .. } => "probe",
-            StepEffect::LogIn => "log in",
+            StepEffect::LogIn { .. } => "log in",
             StepEffect::CancelAttempt(_) => "cancel attempt",
             StepEffect::CompleteAttempt(..) => "complete attempt",
         })

@@ -98,6 +98,11 @@ impl JsonFields {
         self.map.values().any(|value| !value.is_null())
     }
 
+    /// Returns true if the object has no key that was not taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// Removes a field whose value does not matter.
     pub(super) fn remove_field(&mut self, key: &str) {
         self.map.remove(key);

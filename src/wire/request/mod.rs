@@ -142,6 +142,18 @@ pub fn parse_attachment(body: &[u8]) -> Result<(), InvalidBody> {
     Ok(())
 }
 
+/// Checks that the body of a request without parameters is empty or an empty object.
+///
+/// # Errors
+/// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
+pub fn parse_empty_body(body: &[u8]) -> Result<(), InvalidBody> {
+    let document = parse_document(body)?;
+    match document.is_empty() {
+        true => Ok(()),
+        false => Err(document.invalid_object("no fields: the request has no parameters").into()),
+    }
+}
+
 /// Returns the one key of the document that names an action. `expected` are the keys that an error
 /// lists, and `unsupported` those of actions that are known, too. A second action is an error even
 /// if it belongs to another path, because it would have no effect.

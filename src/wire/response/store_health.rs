@@ -153,6 +153,9 @@ pub struct HealthBody<'a> {
     pub host_proof: Option<HostProofBody<'a>>,
     /// The newest finished attempt since the daemon started, with the duration of each check.
     pub last_attempt: Option<LastAttemptBody>,
+    /// The number of logins that the server may still reject before logins are suspended. It is
+    /// null if the store was removed in the meantime.
+    pub logins_left: Option<usize>,
     /// The probe process that cannot be killed.
     pub stuck_worker: Option<StuckWorkerBody>,
     /// The delivery of notices to the management node. It is null without a callback.

@@ -56,6 +56,7 @@ mod random_kills;
 mod recorded_calls;
 mod removals;
 mod reply_shares;
+mod requested_checks;
 mod rotation;
 mod schemathesis;
 mod secrets;

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::http_server::{BROKEN, GOOD, HttpRequest, READER, TestServer, exchange};
+use imagestore_agent::lifecycle::RequestedCheck;
+
+use crate::support::http_server::{
+    BROKEN, GOOD, HELD, HttpRequest, READER, STOPPING, TestServer, exchange,
+};
 
 fn kinds(conditions: &Value) -> Vec<(&str, &str)> {
     let conditions = conditions.as_array().unwrap();
@@ -249,5 +253,46 @@ async fn a_diagnosis_has_a_finding_for_each_check_of_the_daemon_and_of_each_stor
         ("?store=4cd9fb914f5f4a1d8d2f000000000009", 404),
     ] {
         assert_eq!(ask(query).await.status, status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_requested_check_is_answered_with_the_health_or_the_reason_why_it_was_not_made() {
+    let server = TestServer::start();
+    for (path, check) in [("probe", RequestedCheck::Probe), ("login", RequestedCheck::Login)] {
+        let ask = async |store: &str, body: &str| {
+            let line = format!("POST /imagestore/stores/{store}/{path}");
+            server.ask(HttpRequest::new(&line, body)).await
+        };
+        let view = format!("GET /imagestore/stores/{GOOD}/health");
+        let view = server.ask(HttpRequest::new(&view, "")).await.body;
+        assert_eq!(view["loginsLeft"], 3);
+        let good = GOOD.to_string();
+        for body in ["", "{}", " {} ", "null"] {
+            let answer = ask(&good, body).await;
+            assert_eq!((answer.status, &answer.body), (200, &view), "{path} {body:?}");
+        }
+        assert_eq!(server.stores.checked().last(), Some(&check));
+        let made = server.stores.checked().len();
+        for body in [r#"{"params":{}}"#, r#"{"force":true}"#, r#"{"x":null}"#, "[]", "x", "{"] {
+            assert_eq!(ask(&good, body).await.status, 400, "{path} {body:?}");
+        }
+        assert_eq!(ask("images", "").await.status, 400);
+        assert_eq!(server.stores.checked().len(), made, "nothing was done");
+        let line = format!("POST /imagestore/stores/{good}/{path}");
+        let reader = HttpRequest { token: Some(READER), ..HttpRequest::new(&line, "") };
+        assert_eq!(server.ask(reader).await.status, 403);
+        assert_eq!(server.stores.checked().len(), made, "nothing was done");
+        let unknown = ask("00000000000040008000000000000099", "").await;
+        assert_eq!((unknown.status, unknown.error("/code")), (404, &json!("SYS.1003")));
+
+        let too_soon = ask(&HELD.to_string(), "").await;
+        assert_eq!((too_soon.status, too_soon.header("retry-after")), (429, Some("9")));
+        let refused = ask(&BROKEN.to_string(), "").await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("600")));
+        assert_eq!(refused.error("/opaque/reason"), "credentials_refused");
+        let stuck = ask(&STOPPING.to_string(), "").await;
+        assert_eq!((stuck.status, stuck.header("retry-after")), (503, None));
+        assert_eq!(stuck.error("/opaque/reason"), "probe_stuck");
     }
 }

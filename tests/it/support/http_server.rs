@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{
-    AcceptError, AddError, CapacityHistory, DaemonConditions, EventReader, OutcomeRecorder,
-    ReconnectError, SpaceSharers, StoreService, StoreSnapshot, UpdateError,
+    AcceptError, AddError, CapacityHistory, CheckError, DaemonConditions, EventReader,
+    OutcomeRecorder, ReconnectError, SpaceSharers, StoreService, StoreSnapshot, UpdateError,
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
@@ -16,7 +16,8 @@ use imagestore_agent::http::{
 use imagestore_agent::jobs::{JobDigests, JobRegistry};
 use imagestore_agent::ledger::{Ledger, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{
-    DurableRecord, HistoryEntry, HistoryEvent, SpaceThresholds, StoreChecks, StoreHistory,
+    DurableRecord, HistoryEntry, HistoryEvent, RequestedCheck, SpaceThresholds, StoreChecks,
+    StoreHistory,
 };
 use imagestore_agent::management::{self, HookClient, ReplyQueue, SharedSigner, UrlGuard};
 use imagestore_agent::model::{
@@ -165,6 +166,7 @@ struct RecordedCalls {
     updated: Mutex<Vec<StoreUpdate>>,
     placed: Mutex<Vec<PlacementChange>>,
     removed: Mutex<Vec<StoreUuid>>,
+    checked: Mutex<Vec<RequestedCheck>>,
     begun: Semaphore,
     release: Semaphore,
     until_wait_ended: Semaphore,
@@ -180,6 +182,7 @@ impl FakeStores {
             updated: Mutex::default(),
             placed: Mutex::default(),
             removed: Mutex::default(),
+            checked: Mutex::default(),
             begun: Semaphore::new(0),
             release: Semaphore::new(0),
             until_wait_ended: Semaphore::new(0),
@@ -227,6 +230,11 @@ impl FakeStores {
     /// Returns every change of a placement so far.
     pub(crate) fn placed(&self) -> Vec<PlacementChange> {
         self.0.placed.lock().unwrap().clone()
+    }
+
+    /// Returns every requested check so far.
+    pub(crate) fn checked(&self) -> Vec<RequestedCheck> {
+        self.0.checked.lock().unwrap().clone()
     }
 
     /// Returns every removal so far.
@@ -343,6 +351,33 @@ impl StoreService for FakeStores {
             }
             _ => Ok(view),
         }
+    }
+
+    async fn run_check(
+        &self,
+        uuid: StoreUuid,
+        check: RequestedCheck,
+    ) -> Result<Arc<StoreSnapshot>, CheckError> {
+        let view = self.snapshot(uuid).ok_or(CheckError::UnknownStore(uuid))?;
+        self.0.checked.lock().unwrap().push(check);
+        match uuid {
+            BROKEN => Err(CheckError::Failed(
+                Fault::new(Reason::CredentialsRefused, "root may not log in")
+                    .as_remembered()
+                    .with_retry_after(600)
+                    .into(),
+            )),
+            HELD => Err(CheckError::TooSoon(Duration::from_millis(8500))),
+            STOPPING => {
+                let fault = Fault::new(Reason::ProbeStuck, "an earlier probe hangs");
+                Err(CheckError::Failed(fault.into()))
+            }
+            _ => Ok(view),
+        }
+    }
+
+    fn rejections_left(&self, uuid: StoreUuid) -> Option<usize> {
+        self.snapshot(uuid).map(|_| 3)
     }
 
     async fn update(

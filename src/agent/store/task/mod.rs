@@ -2,6 +2,7 @@
 //! handles the results of checks. `transition` commits and acts, and `requests` handles the
 //! commands.
 
+mod requested_checks;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -16,13 +17,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
+use super::check_callers::CheckCallers;
 use super::pending::PendingObservations;
 use super::{MAX_QUEUED_COMMANDS, RemovedStore, StoreCommand, StoreHandle, Waiters};
 use crate::agent::checks::CheckResults;
 use crate::agent::checks::running::{CompletedCheck, RunningChecks};
 use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
-use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
+use crate::lifecycle::{
+    AttemptOutcome, InFlight, LoginOutcome, ProbeOutcome, RequestedCheck, StepInput, StoreRecord,
+};
 use crate::model::{LoginRejections, ProcessId, Store};
 use crate::probe::DirectoryInspection;
 use crate::ssh::VerifiedLogin;
@@ -53,6 +57,8 @@ pub(crate) struct StoreTask {
     snapshot: watch::Sender<Arc<StoreSnapshot>>,
     /// The callers that wait for the running attempt.
     waiters: Waiters,
+    /// The callers that wait for a check of the monitor.
+    check_callers: CheckCallers,
     /// A decision that could not be committed, and the time of its retry.
     retry: Option<(StepInput, Instant)>,
     stop: CancellationToken,
@@ -82,6 +88,7 @@ impl StoreTask {
             commands,
             snapshot,
             waiters: Waiters::default(),
+            check_callers: CheckCallers::default(),
             retry: None,
             stop,
         };
@@ -96,7 +103,7 @@ impl StoreTask {
     pub(crate) async fn run_until_stopped(mut self: Box<Self>) -> Option<RemovedStore> {
         let span = info_span!("store", store = %self.store.uuid);
         async {
-            Box::pin(self.apply_input(StepInput::Started)).await;
+            let _ = Box::pin(self.apply_input(StepInput::Started)).await;
             loop {
                 let event = self.next_event().await;
                 // Nearly all stores are idle nearly always. Boxing this future saves each of them
@@ -137,7 +144,8 @@ impl StoreTask {
                 // The last commit records a worker that cannot be killed. The next start then sends
                 // no second one.
                 self.checks.abort_checks_and_wait().await;
-                self.apply_input(StepInput::Stopping).await;
+                self.check_callers.fail_all(&faults::agent_stopping());
+                let _ = self.apply_input(StepInput::Stopping).await;
                 self.waiters.notify_all(&Err(faults::agent_stopping().into()));
                 return ControlFlow::Break(None);
             }
@@ -150,10 +158,12 @@ impl StoreTask {
             TaskEvent::Command(None) => return ControlFlow::Break(None),
             TaskEvent::RetryDue => {
                 if let Some((input, _)) = self.retry.take() {
-                    self.apply_input(input).await;
+                    let _ = self.apply_input(input).await;
                 }
             }
-            TaskEvent::CheckDue(in_flight) => self.apply_input(StepInput::Due(in_flight)).await,
+            TaskEvent::CheckDue(in_flight) => {
+                let _ = self.apply_input(StepInput::Due(in_flight)).await;
+            }
         }
         ControlFlow::Continue(())
     }
@@ -178,18 +188,25 @@ impl StoreTask {
                 if let Ok(inspection) = &probed.inspection {
                     self.observe_mount(inspection);
                 }
-                StepInput::Probed((&probed).into())
+                let outcome: ProbeOutcome = (&probed).into();
+                let obstacle = outcome.obstacle().cloned();
+                let committed = self.apply_input(StepInput::Probed(outcome)).await;
+                return self.complete_check(RequestedCheck::Probe, committed.err().or(obstacle));
             }
             CompletedCheck::Login(login) => {
                 if let Ok(verified) = &login.verified {
                     self.observe_host_key(verified);
                 }
-                StepInput::LoggedIn((&login).into())
+                let outcome: LoginOutcome = (&login).into();
+                let obstacle = outcome.obstacle().cloned();
+                let committed = self.apply_input(StepInput::LoggedIn(outcome)).await;
+                return self.complete_check(RequestedCheck::Login, committed.err().or(obstacle));
             }
             // Without this fault the attempt would never end. A panic is an internal error.
             CompletedCheck::Panicked(error) => {
                 tracing::error!(error = %error, "check task panicked");
                 let fault = faults::check_panicked();
+                self.check_callers.fail_all(&fault);
                 match &self.record.running {
                     Some(running) => {
                         StepInput::AttemptEnded { attempt: running.id, outcome: Err(fault) }
@@ -198,7 +215,7 @@ impl StoreTask {
                 }
             }
         };
-        self.apply_input(input).await;
+        let _ = self.apply_input(input).await;
     }
 
     /// Records what an attempt observed, if all of its checks succeeded.

@@ -47,7 +47,7 @@ impl StoreTask {
             };
         };
         if !inputs.is_empty() {
-            self.apply_all(inputs, callers).await;
+            let _ = self.apply_all(inputs, callers).await;
         }
         match last {
             Some(StoreCommand::Remove { reply, recorder }) => {
@@ -57,6 +57,7 @@ impl StoreTask {
                 let (caller, tags) = Waiter::new(reply, *origin);
                 self.change_definition(change, tags, caller).await;
             }
+            Some(StoreCommand::RunCheck { check, reply }) => self.run_check(check, reply).await,
             Some(StoreCommand::Reconnect { .. }) | None => {}
         }
         None
@@ -99,7 +100,7 @@ impl StoreTask {
         self.checks.on_definition_changed(&event);
         self.record.reset_host_evidence();
         let reconnect = StepInput::ReconnectRequested { cause: Cause::User, tags };
-        self.apply_all(vec![reconnect], callers).await;
+        let _ = self.apply_all(vec![reconnect], callers).await;
     }
 
     /// Removes the store. Returns the remains of the store, or `None` if the commit failed.

@@ -152,9 +152,9 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
 
     // The ledger does not hold the store, so that it refuses to save its definition.
     task.pending.observe_mount(&task.store, &mount("8:2"), true);
-    task.apply_input(probed()).await;
+    assert!(task.apply_input(probed()).await.is_err());
     task.pending.observe_host_key(&task.store, &key("first"));
-    task.apply_input(logged_in()).await;
+    assert!(task.apply_input(logged_in()).await.is_err());
     for seen in [&*task.store, &*handle.snapshot().store] {
         assert_eq!(*seen, store());
     }
@@ -176,7 +176,7 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
     let change = LedgerChange::new().add_store(store(), credentials, durable_record());
     opened.ledger.commit(change).await.unwrap();
-    task.apply_input(logged_in()).await;
+    task.apply_input(logged_in()).await.unwrap();
     for seen in [&*task.store, &*handle.snapshot().store] {
         assert_eq!(*seen, expected);
     }
@@ -221,20 +221,21 @@ async fn figures_after_a_move_begin_a_series_without_those_before_it() {
             |day: &CapacityDay| (day.series, day.figures.space.min(), day.figures.space.max());
         days.iter().map(used).collect::<Vec<_>>()
     };
-    task.apply_input(measured(400)).await;
+    task.apply_input(measured(400)).await.unwrap();
     assert_eq!(days().await, [(1, 600, 600)]);
     // This figure makes no commit, and the directory moves before the next one does.
-    task.apply_input(measured(350)).await;
+    task.apply_input(measured(350)).await.unwrap();
     assert_eq!(days().await, [(1, 600, 600)]);
     task.pending.observe_mount(&task.store, &mount("8:2"), false);
-    task.apply_input(measured(990)).await;
+    task.apply_input(measured(990)).await.unwrap();
     task.pending.observe_mount(&task.store, &mount("8:3"), false);
     task.apply_input(StepInput::Probed(ProbeOutcome {
         examined: Ok(MeasuredSpace { capacity: Capacity::new(2000, 1970).unwrap(), inodes: None }),
         written: None,
         took: Duration::from_millis(3),
     }))
-    .await;
+    .await
+    .unwrap();
     // Each move has begun a series, and the day has only the figures of the last one.
     assert_eq!(days().await, [(3, 30, 30)]);
 }
@@ -245,7 +246,7 @@ async fn a_due_check_does_not_wait_for_a_disk_that_refuses_observations() {
     let (opened, _lock) = opened(dir.path());
     let (_handle, mut task) = task(&opened);
     task.pending.observe_mount(&task.store, &mount("8:2"), false);
-    task.apply_input(StepInput::Due(task.checks.in_flight())).await;
+    task.apply_input(StepInput::Due(task.checks.in_flight())).await.unwrap();
     assert!(task.retry.is_none(), "the decision was not committed");
     assert_eq!(*task.store, store());
     assert_eq!(task.pending.apply_to(&task.store).mount, mount("8:2"));
@@ -263,11 +264,11 @@ async fn the_first_figures_after_a_move_begin_a_series_at_once() {
         let days = opened.ledger.capacity_days(store().uuid, UtcDay(i64::MIN)).await.unwrap();
         days.into_iter().map(|day| day.series).collect::<Vec<_>>()
     };
-    task.apply_input(probed()).await;
+    task.apply_input(probed()).await.unwrap();
     assert_eq!(series().await, [1]);
     // The same figures are no new sample, so that only the move makes them due.
-    task.apply_input(probed()).await;
+    task.apply_input(probed()).await.unwrap();
     task.pending.observe_mount(&task.store, &mount("8:2"), false);
-    task.apply_input(probed()).await;
+    task.apply_input(probed()).await.unwrap();
     assert_eq!(series().await, [2]);
 }

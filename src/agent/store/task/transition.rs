@@ -23,21 +23,32 @@ const COMMIT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl StoreTask {
     /// Decides on one input, commits the decision, and then performs its effects.
-    pub(super) async fn apply_input(&mut self, input: StepInput) {
-        self.apply_all(vec![input], Waiters::default()).await;
+    ///
+    /// # Errors
+    /// The fault for which the commit failed. Nothing has changed.
+    pub(super) async fn apply_input(&mut self, input: StepInput) -> Result<(), Fault> {
+        self.apply_all(vec![input], Waiters::default()).await
     }
 
     /// Decides on several inputs as [`StoreTask::apply_input`] does on one, with one commit for
     /// all. `callers` wait for the attempt that results. If the commit fails, they get the failure,
     /// and so do the callers of an attempt that ended.
-    pub(super) async fn apply_all(&mut self, inputs: Vec<StepInput>, mut callers: Waiters) {
+    ///
+    /// # Errors
+    /// The fault for which the commit failed. Nothing has changed.
+    pub(super) async fn apply_all(
+        &mut self,
+        inputs: Vec<StepInput>,
+        mut callers: Waiters,
+    ) -> Result<(), Fault> {
         let now = self.context.step_time();
         let has_outbox = self.context.outbox_signal.is_some();
         let stuck = self.checks.stuck_worker().unwrap_or(self.pending.stuck_worker());
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
-        // A due check saves no observations. Probing therefore goes on if the state disk rejects
-        // them.
-        let saves_observations = !matches!(inputs.as_slice(), [StepInput::Due(_)]);
+        // A due or requested check saves no observations. Probing therefore goes on if the state
+        // disk rejects them.
+        let saves_observations =
+            !matches!(inputs.as_slice(), [StepInput::Due(_) | StepInput::CheckRequested(..)]);
         let (mut store, mut change) = (Arc::clone(&self.store), LedgerChange::new());
         if saves_observations {
             let attempt = record.durable.attempt;
@@ -71,8 +82,7 @@ impl StoreTask {
         if !change.is_empty()
             && let Err(error) = self.commit_step(change, &mut callers).await
         {
-            self.on_commit_failed(inputs, callers, &error);
-            return;
+            return Err(self.on_commit_failed(inputs, callers, &error));
         }
         self.waiters.append(callers);
         if saves_observations {
@@ -85,13 +95,14 @@ impl StoreTask {
         let is_reconnect =
             |input: &StepInput| matches!(input, StepInput::ReconnectRequested { .. });
         if effects.is_empty() && inputs.iter().all(is_reconnect) {
-            return;
+            return Ok(());
         }
         self.publish_snapshot();
         crash_point("effects.before");
         for effect in effects {
             self.run_effect(effect);
         }
+        Ok(())
     }
 
     pub(super) fn publish_snapshot(&self) {
@@ -119,13 +130,13 @@ impl StoreTask {
     }
 
     /// Handles a failed commit, after which the decision does not apply. Notifies the callers, and
-    /// schedules a retry of an input that must not be lost.
+    /// schedules a retry of an input that must not be lost. Returns the fault.
     fn on_commit_failed(
         &mut self,
         inputs: Vec<StepInput>,
         mut callers: Waiters,
         error: &CommitError,
-    ) {
+    ) -> Fault {
         warn!(error = %error, "ledger commit failed; change rolled back");
         let answers = |input: &StepInput| {
             matches!(
@@ -142,8 +153,8 @@ impl StoreTask {
         callers.notify_all(&Err(fault.clone().into()));
         if inputs.iter().any(|input| matches!(input, StepInput::AttemptPrepared)) {
             self.checks.discard_prepared();
-            self.cancel_preparation(fault);
-            return;
+            self.cancel_preparation(fault.clone());
+            return fault;
         }
         let must_retry = |input: &StepInput| {
             matches!(
@@ -157,11 +168,13 @@ impl StoreTask {
         if let Some(input) = inputs.into_iter().find(must_retry) {
             self.retry = Some((input, Instant::now() + COMMIT_RETRY_DELAY));
         }
+        fault
     }
 
     /// Cancels the preparation of an attempt that cannot be recorded, and whose callers were
     /// notified. That changes nothing durable, unless the store was found in Connecting.
     fn cancel_preparation(&mut self, fault: Fault) {
+        self.fail_checks_of_attempt(&fault);
         let input = StepInput::PreparationFailed(fault);
         let now = self.context.step_time();
         let (record, _) = step(self.record.clone(), input.clone(), &self.context.policy, now);
@@ -186,11 +199,12 @@ impl StoreTask {
             StepEffect::PrepareAttempt => self.checks.start_preparation(&observed()),
             StepEffect::StartAttempt(attempt) => self.checks.start_attempt(attempt.id, &observed()),
             StepEffect::Probe { write } => self.checks.start_probe(&observed(), write),
-            StepEffect::LogIn => self.checks.start_login(&observed()),
+            StepEffect::LogIn { requested } => self.checks.start_login(&observed(), requested),
             StepEffect::CancelAttempt(_) => self.checks.abort_checks(),
             StepEffect::CompleteAttempt(_, outcome) => {
                 let result = outcome.map(|()| Arc::clone(&self.snapshot.borrow()));
                 self.waiters.notify_all(&result);
+                self.complete_checks_of_attempt();
             }
             StepEffect::RejectRequests(failure) => {
                 warn!(
@@ -198,6 +212,7 @@ impl StoreTask {
                     fault.details = failure.root_fault().details(),
                     "attempt not started"
                 );
+                self.fail_checks_of_attempt(failure.root_fault());
                 self.waiters.notify_all(&Err(failure));
             }
             StepEffect::RecordHistory(

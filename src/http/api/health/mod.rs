@@ -3,6 +3,7 @@
 
 pub(super) mod capacity;
 pub(super) mod diagnosis;
+pub(super) mod requested;
 pub(super) mod stores;
 
 use std::sync::Arc;

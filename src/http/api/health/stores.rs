@@ -70,28 +70,38 @@ pub(in crate::http::api) async fn get_store_health<S: StoreService>(
     caller.require_role(Role::Read)?;
     let store = store.ok_or(ApiError::InvalidUuid)?;
     let snapshot = state.stores.snapshot(store).ok_or(ApiError::UnknownStore(store))?;
+    Ok(health_response(&state, &snapshot).await)
+}
+
+/// Creates the response with the full health of one store.
+pub(super) async fn health_response<S: StoreService>(
+    state: &AppState<S>,
+    snapshot: &StoreSnapshot,
+) -> Response {
+    let store = snapshot.store.uuid;
     let history = state.stores.history(store, MAX_HISTORY_LINES).await;
     let (removed_count, lines) =
         history.as_ref().map(|history| (history.pruned, &history.lines)).unzip();
-    let sharers = state.stores.space_sharers(&snapshot);
+    let sharers = state.stores.space_sharers(snapshot);
     let failure = snapshot.durable.failure.as_ref();
     let body = HealthBody {
         inventory: InventoryBody::from_inventory(&snapshot.inventory, &state.dates),
         since: snapshot.durable.since.to_string(),
         reason: failure.map(|failure| ErrorCode::connect_failed(failure, state.language)),
-        conditions: condition_bodies(&state, &snapshot, &sharers),
+        conditions: condition_bodies(state, snapshot, &sharers),
         capacity: CapacityBody::new(snapshot.durable.capacity, snapshot.durable.inodes),
         filesystem: (&snapshot.store.mount).into(),
         host_key: snapshot.store.pinned_key.as_ref().map(Into::into),
         offered_host_key: failure.and_then(AttemptFailure::offered_host_key).map(Into::into),
         host_proof: snapshot.host_identity.as_ref().and_then(HostProofBody::new),
         last_attempt: snapshot.last_attempt.as_ref().map(Into::into),
+        logins_left: state.stores.rejections_left(store),
         stuck_worker: snapshot.stuck_worker.map(|worker| StuckWorkerBody { pid: worker.pid }),
         delivery: state.daemon.delivery_status(store),
         history: lines.map(|lines| lines.iter().map(HistoryLine::from).collect()),
         history_gone: removed_count,
     };
-    Ok(response::json_response(StatusCode::OK, &body))
+    response::json_response(StatusCode::OK, &body)
 }
 
 /// Returns the checks of a store first, then its active conditions.
