@@ -23,7 +23,7 @@ impl CapacityHistory {
     }
 
     /// Creates the history from `since` on, with the forecast from the newest figures of a store.
-    /// `days` begins with the first day of the history.
+    /// `days` begins early enough for the forecast, and at the latest with `since`.
     pub fn new(
         mut days: Vec<CapacityDay>,
         since: UtcDay,
@@ -41,7 +41,7 @@ impl CapacityHistory {
 }
 
 /// Returns the limits of a total of bytes.
-fn space_limits(thresholds: SpaceThresholds) -> impl Fn(u64) -> SpaceLimits {
-    let SpaceThresholds { reserved, near_full, full } = thresholds;
+pub(super) fn space_limits(thresholds: SpaceThresholds) -> impl Fn(u64) -> SpaceLimits {
+    let SpaceThresholds { reserved, near_full, full, filling_up: _ } = thresholds;
     move |total| SpaceLimits::of_bytes(total, near_full, full, reserved)
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{SpaceSharers, StoreSnapshot};
+use crate::catalog::{Language, forecast_phrase};
 use crate::common::{Timestamp, for_each_fairly};
 use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, SpaceId, StoreUuid};
@@ -111,6 +112,10 @@ pub(super) fn condition_message(condition: Condition, snapshot: &StoreSnapshot) 
     });
     match condition {
         Condition::NearFull | Condition::Full => capacity,
+        Condition::FillingUp => snapshot.forecast.as_ref().map_or_else(
+            || "the history of its use has not been read yet".to_owned(),
+            |forecast| forecast_phrase(forecast, Language::English),
+        ),
         Condition::InodesFull => snapshot.durable.inodes.map_or_else(
             || "a write found no free inode".to_owned(),
             |inodes| format!("{} of {} inodes available", inodes.available, inodes.total),

@@ -359,6 +359,7 @@ pub(super) fn new_policy(settings: &Settings) -> CheckPolicy {
             reserved: storage.reserved,
             near_full: storage.near_full,
             full: storage.full,
+            filling_up: Some(storage.filling_up).filter(|limit| !limit.is_zero()),
         },
         slow_probe_after: SLOW_PROBE_THRESHOLD.min(monitor.probe_deadline / 2),
     }

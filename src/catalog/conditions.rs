@@ -48,6 +48,20 @@ pub const fn condition_guidance(condition: Condition) -> Guidance {
                 zh: "删除镜像，或在写满之前扩容文件系统",
             },
         },
+        Condition::FillingUp => Guidance {
+            meaning: Text {
+                en: "The forecast of the use reaches the end of the space within `storage.filling_up`.",
+                zh: "按用量预测，空间将在 `storage.filling_up` 内写满。",
+            },
+            impact: Text {
+                en: "Images can still be stored, but soon no longer.",
+                zh: "目前仍可保存镜像，但很快就不行了。",
+            },
+            action: Text {
+                en: "remove images, or grow the filesystem before the date of the forecast",
+                zh: "在预测的日期之前删除镜像，或扩容文件系统",
+            },
+        },
         Condition::Full => Guidance {
             meaning: Text {
                 en: "No space is left for images.", zh: "已没有空间保存镜像。"

@@ -68,7 +68,7 @@ pub const fn check_of_condition(condition: Condition) -> DoctorCheck {
     use Condition as C;
     match condition {
         C::Unverified | C::NotProbed | C::SlowProbe => DoctorCheck::Directory,
-        C::NearFull | C::Full | C::SharedFilesystem => DoctorCheck::Space,
+        C::NearFull | C::FillingUp | C::Full | C::SharedFilesystem => DoctorCheck::Space,
         C::QuotaExceeded => DoctorCheck::Quota,
         C::InodesFull => DoctorCheck::Inodes,
         C::SyncUnsupported => DoctorCheck::Write,

@@ -250,6 +250,7 @@ const fn condition_verdict(condition: Condition) -> Verdict {
         }
         C::NotProbed
         | C::NearFull
+        | C::FillingUp
         | C::SyncUnsupported
         | C::SlowProbe
         | C::ProofUnavailable

@@ -16,6 +16,7 @@ const USED_DAYS: i64 = WINDOW_DAYS;
 /// The growth of a store's space as of one day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpaceGrowth {
+    as_of: UtcDay,
     bytes: UseGrowth,
     inodes: UseGrowth,
 }
@@ -36,7 +37,7 @@ impl SpaceGrowth {
             bytes.push(day_use(figures.space));
             inodes.extend(figures.inodes.map(day_use));
         }
-        Self { bytes: UseGrowth::of_days(&bytes), inodes: UseGrowth::of_days(&inodes) }
+        Self { as_of, bytes: UseGrowth::of_days(&bytes), inodes: UseGrowth::of_days(&inodes) }
     }
 
     /// Returns the forecast from figures of the space. `limits` returns the limits of a total of
@@ -59,6 +60,7 @@ impl SpaceGrowth {
     ) -> SpaceForecast {
         let (used, total) = (space.last(), space.total());
         SpaceForecast {
+            as_of: self.as_of,
             bytes: self.bytes.forecast(used, total, limits(total)),
             inodes: inodes.map(|inodes| {
                 let (used, total) = (inodes.last(), inodes.total());
@@ -108,11 +110,6 @@ impl StoreGrowth {
                 inodes: figures.inodes,
             }),
         }
-    }
-
-    /// Returns the growth of space that has no history.
-    pub fn of_new_space(today: UtcDay) -> Self {
-        Self { today, growth: SpaceGrowth::default(), day_before: None }
     }
 
     /// Returns the forecast as of the day before, or `None` if that day has no figures of the same

@@ -234,9 +234,7 @@ fn the_day_before_is_judged_by_its_own_figures() {
     let mut moved = days.clone();
     moved.last_mut().unwrap().series = 2;
     assert_eq!(before(&moved), None);
-    let new = StoreGrowth::of_new_space(UtcDay(TODAY));
-    assert_eq!(new.forecast_of_day_before(limits), None);
-    assert_eq!(new, StoreGrowth::of_days(&[], UtcDay(TODAY)));
+    assert_eq!(before(&[]), None);
 }
 
 proptest! {

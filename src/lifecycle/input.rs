@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HistoryEvent, InFlight, RequestedCheck};
+use super::{FillEvidence, HistoryEvent, InFlight, RequestedCheck};
 use crate::common::{Timestamp, string_enum};
 use crate::model::{
     AttemptFailure, AttemptId, Capacity, DayFigures, Fault, HostIdentity, InodeCounts, Position,
@@ -41,6 +41,9 @@ pub struct SpaceThresholds {
     pub near_full: f64,
     /// Used share from which a store is full; at most 1.
     pub full: f64,
+    /// Time within which a forecast must reach `full` for the store to be filling up, or `None` if
+    /// that is not reported.
+    pub filling_up: Option<Duration>,
 }
 
 /// The time of a step, and a random number for it. The caller provides both, so that the step needs
@@ -177,6 +180,8 @@ pub enum StepInput {
     Probed(ProbeOutcome),
     /// A login between attempts ended.
     LoggedIn(LoginOutcome),
+    /// The forecast from the figures of the input before.
+    Forecast(Box<FillEvidence>),
     /// The time of [`StoreRecord::due_check`](super::StoreRecord::due_check) has come, while these
     /// checks are in flight.
     Due(InFlight),

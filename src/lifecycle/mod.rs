@@ -36,7 +36,8 @@
 //! An attempt first acquires what it needs of the daemon (permits, a process, a thread). The status
 //! changes only after that. If the daemon fails later, the store returns to its previous status.
 //!
-//! A check that was due and has not ended for `fail_after` of its intervals raises `not_probed`.
+//! A check that was due and has not ended for `fail_after` of its intervals raises `not_probed`. A
+//! forecast raises or ends `filling_up`. Neither changes the status.
 //!
 //! A test compares the table below with the code. An effect is an order: "publish" a transition
 //! (its notice and its history line), "record" a history line, "prepare attempt", "start attempt",
@@ -111,6 +112,7 @@ mod attempt;
 mod capacity_rollup;
 mod checks;
 mod conditions;
+mod filling;
 mod history;
 mod input;
 mod overdue;
@@ -128,6 +130,7 @@ use crate::model::Position;
 
 pub use checks::{CheckState, StoreChecks};
 pub use conditions::{ActiveConditions, examined_conditions, is_probe_condition};
+pub use filling::FillEvidence;
 pub use history::{
     EventPage, EventPosition, EventQuery, HistoryEntry, HistoryEvent, RecordedEvent, StoreHistory,
 };

@@ -4,8 +4,8 @@
 use super::schedule::CheckSchedule;
 use super::stale_namespace::NamespaceDecision;
 use super::{
-    Cause, CheckPolicy, HistoryEvent, InFlight, LoginOutcome, ProbeOutcome, StepEffect, StepInput,
-    StepTime, StoreRecord, conditions, history,
+    Cause, CheckPolicy, FillEvidence, HistoryEvent, InFlight, LoginOutcome, ProbeOutcome,
+    StepEffect, StepInput, StepTime, StoreRecord, conditions, filling, history,
 };
 use crate::model::{
     AttemptFailure, Check, Condition, DayFigures, Fault, HostIdentity, Reason, Status, Tags,
@@ -37,6 +37,7 @@ pub fn step(
         }
         StepInput::Probed(probe) => context.on_probed(r, &probe),
         StepInput::LoggedIn(login) => context.on_login_finished(r, &login),
+        StepInput::Forecast(evidence) => context.on_forecast(r, &evidence),
         StepInput::Due(in_flight) => context.on_checks_due(r, in_flight),
         StepInput::CheckRequested(check, in_flight) => {
             context.on_check_requested(r, check, in_flight)
@@ -60,6 +61,9 @@ impl StepContext<'_> {
         // These conditions described the namespace and the limits of the previous daemon process.
         for condition in [Condition::StaleNamespace, Condition::NotProbed] {
             self.set_condition_if_changed(r, condition, false);
+        }
+        if self.policy.space.filling_up.is_none() {
+            self.set_condition_if_changed(r, Condition::FillingUp, false);
         }
         if r.has_attempt() {
             // The input was repeated after a failed commit, and a caller requested an attempt in
@@ -146,6 +150,16 @@ impl StepContext<'_> {
         let decided_faults = r.checks.on_login_finished(login, self.policy, self.now.wall);
         self.record_identity(r, login, false);
         self.disconnect_if_decided(r, decided_faults.into_iter().collect());
+    }
+
+    /// Raises or clears the condition of a store that is filling up. The figures of a store that is
+    /// not Connected may belong to another filesystem.
+    fn on_forecast(&mut self, r: &mut StoreRecord, evidence: &FillEvidence) {
+        if r.durable.status == Status::Connected {
+            let held = r.durable.conditions.contains_key(&Condition::FillingUp);
+            let fills = filling::is_filling_up(evidence, held, &self.policy.space);
+            self.set_condition_if_changed(r, Condition::FillingUp, fills);
+        }
     }
 
     /// Applies decided faults: a Connected store disconnects, and a Disconnected store updates its

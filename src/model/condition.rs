@@ -12,6 +12,8 @@ string_enum! {
         NotProbed = "not_probed",
         /// Little space is left: `storage.near_full`.
         NearFull = "near_full",
+        /// The forecast reaches the end of the space within `storage.filling_up`.
+        FillingUp = "filling_up",
         /// No space is left: `storage.full`, `storage.reserved`, or a write failed with `ENOSPC`.
         Full = "full",
         /// A write failed with `EDQUOT`.

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use super::conflicts::report_conflicts;
 use super::load::ListenUse;
 use super::reader::SettingsReader;
-use super::rules::numeric::{DurationRule, IntegerRule, RatioRule, SizeRule};
+use super::rules::numeric::{DaysRule, DurationRule, IntegerRule, RatioRule, SizeRule};
 use super::rules::text::{
     ALGORITHM_RULE, BASE_PATH_RULE, HOST_NAME_RULE, LISTEN_RULE, MAX_SOCKET_BYTES, NETWORK_RULE,
     PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SESSION_CHECK_RULE, SOCKET_RULE,
@@ -206,6 +206,11 @@ fn read_storage(reader: &mut SettingsReader<'_>) -> StorageSettings {
         reserved: reader.read_key("storage.reserved", &SizeRule { max: 1 << 60 }, 1 << 30),
         near_full: reader.read_key("storage.near_full", &RatioRule, 0.85),
         full: reader.read_key("storage.full", &RatioRule, 0.95),
+        filling_up: reader.read_key(
+            "storage.filling_up",
+            &DaysRule { max: 365 * 24 * HOUR },
+            7 * 24 * HOUR,
+        ),
     };
     if storage.near_full >= storage.full {
         let problem = format!("not below storage.full, which is {}", storage.full);

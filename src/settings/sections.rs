@@ -169,6 +169,9 @@ pub struct StorageSettings {
     pub near_full: f64,
     /// Used share of the capacity from which a store is full; at most 1.
     pub full: f64,
+    /// Time within which a forecast must reach `full` for the store to be filling up, at most 365
+    /// days; 0 turns it off.
+    pub filling_up: Duration,
 }
 
 /// The section `[monitor]`.

@@ -5,6 +5,7 @@ pub(super) mod check_callers;
 pub(super) mod definition;
 #[cfg(test)]
 mod example;
+mod growth;
 pub(super) mod login_change;
 mod pending;
 pub(super) mod persist;

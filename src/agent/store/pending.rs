@@ -92,6 +92,11 @@ impl PendingObservations {
         }
     }
 
+    /// Returns true if the directory has moved to other space.
+    pub(super) fn moves_space(&self, store: &Store) -> bool {
+        self.mount.as_ref().is_some_and(|mount| !store.mount.continues(mount))
+    }
+
     /// Drops all observations, because the change with them has been committed.
     pub(super) fn clear(&mut self, stuck: Option<ProcessId>) {
         *self = Self::clean(stuck);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::lifecycle::{DurableRecord, LastAttempt, StoreChecks, StoreRecord};
-use crate::model::{HostIdentity, Inventory, ProcessId, Store};
+use crate::model::{HostIdentity, Inventory, ProcessId, SpaceForecast, Store};
 
 /// The current state of one store.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct StoreSnapshot {
     pub last_attempt: Option<LastAttempt>,
     /// The evidence of the host from the newest good login since the daemon started.
     pub host_identity: Option<HostIdentity>,
+    /// The forecast of the space, or `None` before the figures and their history are known.
+    pub forecast: Option<SpaceForecast>,
     /// True if an attempt is running or being prepared.
     pub has_attempt: bool,
     /// The worker that cannot be killed, if any.
@@ -30,6 +32,7 @@ impl StoreSnapshot {
     pub(crate) fn new(
         store: &Arc<Store>,
         record: &StoreRecord,
+        forecast: Option<SpaceForecast>,
         stuck_worker: Option<ProcessId>,
     ) -> Self {
         Self {
@@ -39,6 +42,7 @@ impl StoreSnapshot {
             checks: record.checks.clone(),
             last_attempt: record.last_attempt.clone(),
             host_identity: record.host_identity.clone(),
+            forecast,
             has_attempt: record.has_attempt(),
             stuck_worker,
         }

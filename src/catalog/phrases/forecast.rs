@@ -164,7 +164,7 @@ fn within_phrase(sooner: u32, later: u32, limit: Limit, language: Language) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UseLimit;
+    use crate::model::{UseLimit, UtcDay};
     use LimitOutlook::{NotGrowing, NotWithinAYear, Reached};
 
     type Outlooks = Option<(LimitOutlook, LimitOutlook)>;
@@ -248,7 +248,7 @@ mod tests {
         ];
         for (near_full, full, english, chinese) in cases {
             let bytes = resource(Some(near_full), full);
-            let forecast = SpaceForecast { bytes, inodes: None };
+            let forecast = SpaceForecast { as_of: UtcDay(9), bytes, inodes: None };
             assert_eq!(forecast_phrase(&forecast, Language::English), english);
             assert_eq!(forecast_phrase(&forecast, Language::Chinese), chinese);
         }
@@ -258,7 +258,10 @@ mod tests {
     fn inodes_are_named_if_they_have_a_limit_within_a_year() {
         let bytes = resource(Some(None), Some((NotGrowing, NotGrowing)));
         let phrase = |inodes, language| {
-            forecast_phrase(&SpaceForecast { bytes, inodes: Some(inodes) }, language)
+            forecast_phrase(
+                &SpaceForecast { as_of: UtcDay(9), bytes, inodes: Some(inodes) },
+                language,
+            )
         };
         for harmless in [None, Some((NotGrowing, NotWithinAYear))] {
             assert_eq!(phrase(resource(None, harmless), Language::English), "not growing");

@@ -16,6 +16,7 @@ pub(crate) fn format_health(body: &Value) -> String {
     line("since", str_field(body, "since"));
     line("disk", body.get("filesystem").map(format_disk).unwrap_or_default());
     line("inodes", body.get("capacity").map(format_inodes).unwrap_or_default());
+    line("forecast", body.get("forecast").map(|it| str_field(it, "sentence")).unwrap_or_default());
     line("host key", body.get("hostKey").map(format_host_key).unwrap_or_default());
     line("offered key", body.get("offeredHostKey").map(format_host_key).unwrap_or_default());
     line("host proof", body.get("hostProof").map(format_host_proof).unwrap_or_default());

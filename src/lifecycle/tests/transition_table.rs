@@ -17,7 +17,7 @@ pub(crate) const POLICY: CheckPolicy = CheckPolicy {
     fail_after: 3,
     recover_after: 2,
     auto_reconnect: true,
-    space: SpaceThresholds { reserved: 10, near_full: 0.85, full: 0.95 },
+    space: SpaceThresholds { reserved: 10, near_full: 0.85, full: 0.95, filling_up: None },
     slow_probe_after: Duration::from_secs(1),
 };
 

@@ -1,5 +1,7 @@
 //! The time until the use of a store's space reaches a limit, as a forecast gives it.
 
+use super::UtcDay;
+
 /// The time until a use reaches a limit, under one assumption. A later time is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LimitOutlook {
@@ -64,6 +66,8 @@ pub struct UseLimit {
 /// The forecast of a store's space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpaceForecast {
+    /// The day as of which the growth was computed.
+    pub as_of: UtcDay,
     /// The bytes.
     pub bytes: UseForecast,
     /// The inodes, if the filesystem counts them.

@@ -85,6 +85,37 @@ impl ValueRule for DurationRule {
     }
 }
 
+/// A duration that may also be a number of days of 24 hours, such as `7d`; at most `max`.
+pub(crate) struct DaysRule {
+    pub(crate) max: Duration,
+}
+
+impl ValueRule for DaysRule {
+    type Out = Duration;
+    const SHAPE: ValueShape = ValueShape::Text;
+
+    fn allowed_values(&self) -> String {
+        format!("0s to {}d", self.max.as_secs() / DAY_SECONDS)
+    }
+
+    fn parse_value(&self, value: &Value) -> RuleResult<Duration> {
+        let days = match &value.kind {
+            ValueKind::String(text) => text.strip_suffix('d').map(str::parse::<u32>),
+            _ => None,
+        };
+        match days {
+            Some(Ok(days)) => {
+                let span = Duration::from_secs(u64::from(days).saturating_mul(DAY_SECONDS));
+                if span <= self.max { Ok(span) } else { value_problem(value, "out of range") }
+            }
+            _ => DurationRule { min: Duration::ZERO, max: self.max }.parse_value(value),
+        }
+    }
+}
+
+/// Seconds of a day.
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
 const NO_TIME_UNIT: &str =
     "has no unit; write a string with the unit ms, s, m or h, such as \"10s\"";
 
@@ -158,6 +189,22 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_number_of_days_is_a_duration_of_days() {
+        let rule = DaysRule { max: Duration::from_secs(365 * DAY_SECONDS) };
+        for (text, hours) in [("0s", 0), ("7d", 168), ("36h", 36), ("0d", 0), ("365d", 8760)] {
+            let span = rule.parse_value(&Value::new(None, text)).unwrap();
+            assert_eq!(span, Duration::from_secs(hours * 3600), "{text}");
+        }
+        assert_eq!(rule.allowed_values(), "0s to 365d");
+        assert_eq!(problem(&rule, 7_i64).as_deref(), Some(NO_TIME_UNIT));
+        assert_eq!(problem(&rule, "7").as_deref(), Some(NO_TIME_UNIT));
+        for text in ["366d", "8761h", "-1h"] {
+            assert_eq!(problem(&rule, text).as_deref(), Some("out of range"), "{text}");
+        }
+        assert!(problem(&rule, "soon").is_some_and(|text| text.starts_with("not a duration")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{ErrorCode, HistoryLine, InventoryBody};
+use super::{ErrorCode, ForecastBody, HistoryLine, InventoryBody};
 use crate::catalog::{Language, condition_guidance, fault_action};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, LastAttempt, StoreChecks};
@@ -141,6 +141,8 @@ pub struct HealthBody<'a> {
     pub conditions: Vec<ConditionBody>,
     /// The capacity at the last successful probe.
     pub capacity: CapacityBody,
+    /// The forecast of the space, or null before its history is known.
+    pub forecast: Option<ForecastBody>,
     /// The filesystem of the image directory at the last successful probe.
     pub filesystem: FilesystemBody<'a>,
     /// The pinned host key of the server.

@@ -131,6 +131,7 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
         checks,
         last_attempt,
         host_identity,
+        forecast: None,
         has_attempt: false,
         stuck_worker,
     })
@@ -315,7 +316,8 @@ impl StoreService for FakeStores {
             CapacityDay { series: 1, figures }
         };
         let known = (today.0 - 9..=today.0).map(day).collect();
-        let thresholds = SpaceThresholds { reserved: 20, near_full: 0.85, full: 0.95 };
+        let thresholds =
+            SpaceThresholds { reserved: 20, near_full: 0.85, full: 0.95, filling_up: None };
         let since = today.plus(1 - i64::from(days));
         Some(CapacityHistory::new(known, since, today, snapshot, thresholds))
     }

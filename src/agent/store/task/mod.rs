@@ -18,16 +18,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
 use super::check_callers::CheckCallers;
+use super::growth::KnownGrowth;
 use super::pending::PendingObservations;
 use super::{MAX_QUEUED_COMMANDS, RemovedStore, StoreCommand, StoreHandle, Waiters};
 use crate::agent::checks::CheckResults;
 use crate::agent::checks::running::{CompletedCheck, RunningChecks};
 use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
+use crate::forecast::StoreGrowth;
 use crate::lifecycle::{
-    AttemptOutcome, InFlight, LoginOutcome, ProbeOutcome, RequestedCheck, StepInput, StoreRecord,
+    AttemptOutcome, DurableRecord, InFlight, LoginOutcome, MeasuredSpace, ProbeOutcome,
+    RequestedCheck, StepInput, StoreRecord,
 };
-use crate::model::{LoginRejections, ProcessId, Store};
+use crate::model::{LoginRejections, ProcessId, Store, UtcDay};
 use crate::probe::DirectoryInspection;
 use crate::ssh::VerifiedLogin;
 
@@ -35,6 +38,8 @@ use crate::ssh::VerifiedLogin;
 enum TaskEvent {
     Stopped,
     CheckFinished(Box<CompletedCheck>),
+    /// The growth was read, or could not be read.
+    GrowthRead(Box<Option<StoreGrowth>>),
     /// A command, or `None` if all handles were dropped.
     Command(Option<StoreCommand>),
     /// The time has come to retry a decision that could not be committed.
@@ -53,6 +58,7 @@ pub(crate) struct StoreTask {
     /// Observations that are not committed yet.
     pending: PendingObservations,
     checks: RunningChecks,
+    growth: KnownGrowth,
     commands: mpsc::Receiver<StoreCommand>,
     snapshot: watch::Sender<Arc<StoreSnapshot>>,
     /// The callers that wait for the running attempt.
@@ -78,12 +84,13 @@ impl StoreTask {
         let (command_sender, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let logins = StoreLogins::restored(rejections, context.daemon.clock.now());
         let (snapshot, snapshots) =
-            watch::channel(Arc::new(StoreSnapshot::new(&store, &record, stuck)));
+            watch::channel(Arc::new(StoreSnapshot::new(&store, &record, None, stuck)));
         let task = Self {
             checks: RunningChecks::new(Arc::clone(&context), logins.clone(), stuck),
             context,
             store,
             record,
+            growth: KnownGrowth::default(),
             pending: PendingObservations::clean(stuck),
             commands,
             snapshot,
@@ -131,6 +138,7 @@ impl StoreTask {
             biased;
             () = self.stop.cancelled() => TaskEvent::Stopped,
             finished = self.checks.next_finished() => TaskEvent::CheckFinished(Box::new(finished)),
+            growth = self.growth.next_read() => TaskEvent::GrowthRead(Box::new(growth)),
             command = self.commands.recv() => TaskEvent::Command(command),
             () = sleep_until_some(retry) => TaskEvent::RetryDue,
             () = sleep_until_some(due) => TaskEvent::CheckDue(in_flight),
@@ -150,6 +158,7 @@ impl StoreTask {
                 return ControlFlow::Break(None);
             }
             TaskEvent::CheckFinished(finished) => self.on_check_finished(*finished).await,
+            TaskEvent::GrowthRead(growth) => self.on_growth_read(*growth).await,
             TaskEvent::Command(Some(command)) => {
                 if let Some(removed) = self.handle_commands(command).await {
                     return ControlFlow::Break(Some(removed));
@@ -215,7 +224,38 @@ impl StoreTask {
                 }
             }
         };
-        let _ = self.apply_input(input).await;
+        self.apply_with_forecast(input).await;
+    }
+
+    /// Decides on the result of a check, and on the forecast from its figures.
+    async fn apply_with_forecast(&mut self, input: StepInput) {
+        let measured = measured_space(&input).copied();
+        let moves = self.pending.moves_space(&self.store);
+        let mut inputs = vec![input];
+        if let Some(measured) = measured.filter(|_| !moves) {
+            inputs.extend(self.forecast_input(&measured));
+        }
+        let _ = self.apply_all(inputs, Waiters::default()).await;
+        if measured.is_some() {
+            let today = UtcDay::of(self.context.daemon.clock.now());
+            self.growth.refresh(&self.context.daemon.ledger, self.store.uuid, today);
+        }
+    }
+
+    /// Returns the forecast from figures as an input, if the growth is known.
+    fn forecast_input(&self, measured: &MeasuredSpace) -> Option<StepInput> {
+        let evidence = self.growth.evidence(measured, self.context.policy.space)?;
+        Some(StepInput::Forecast(Box::new(evidence)))
+    }
+
+    /// Uses the growth that was read, from the newest figures.
+    async fn on_growth_read(&mut self, growth: Option<StoreGrowth>) {
+        self.growth.replace(growth);
+        let DurableRecord { capacity, inodes, .. } = self.record.durable;
+        let measured = capacity.map(|capacity| MeasuredSpace { capacity, inodes });
+        if let Some(input) = measured.and_then(|measured| self.forecast_input(&measured)) {
+            let _ = self.apply_input(input).await;
+        }
     }
 
     /// Records what an attempt observed, if all of its checks succeeded.
@@ -237,6 +277,16 @@ impl StoreTask {
             self.pending.observe_host_key(&self.store, &verified.host_key);
         }
     }
+}
+
+/// Returns the figures of an input, if its probe measured good ones.
+fn measured_space(input: &StepInput) -> Option<&MeasuredSpace> {
+    let probe = match input {
+        StepInput::Probed(probe) => probe,
+        StepInput::AttemptEnded { outcome: Ok(outcome), .. } => &outcome.probe,
+        _ => return None,
+    };
+    probe.examined.as_ref().ok()
 }
 
 /// Waits until `time`. It waits forever if there is none.

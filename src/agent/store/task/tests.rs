@@ -19,8 +19,9 @@ use crate::lifecycle::{
     SpaceThresholds, StepInput, StoreRecord,
 };
 use crate::model::{
-    Capacity, CapacityDay, Epoch, HostEvidence, HostIdentity, HostKey, MountLocation, NodeId,
-    Secret, SshAddress, SshCredentials, Status, Store, StoreUuid, UtcDay,
+    Capacity, CapacityDay, Condition, DAY_SECONDS, DayFigures, Epoch, HostEvidence, HostIdentity,
+    HostKey, MountLocation, NodeId, Secret, SshAddress, SshCredentials, Status, Store, StoreUuid,
+    UsedRange, UtcDay,
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings;
@@ -113,7 +114,12 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
             fail_after: 3,
             recover_after: 2,
             auto_reconnect: true,
-            space: SpaceThresholds { reserved: 0, near_full: 0.9, full: 0.95 },
+            space: SpaceThresholds {
+                reserved: 0,
+                near_full: 0.9,
+                full: 0.95,
+                filling_up: Some(Duration::from_secs(7 * 86_400)),
+            },
             slow_probe_after: Duration::from_secs(1),
         },
         probe_timeout: Duration::from_secs(5),
@@ -131,7 +137,11 @@ fn task(opened: &OpenedLedger) -> (StoreHandle, Box<StoreTask>) {
 }
 
 fn probed() -> StepInput {
-    let capacity = Capacity::new(1000, 400).unwrap();
+    probed_with(1000, 400)
+}
+
+fn probed_with(total: u64, available: u64) -> StepInput {
+    let capacity = Capacity::new(total, available).unwrap();
     StepInput::Probed(ProbeOutcome {
         examined: Ok(MeasuredSpace { capacity, inodes: None }),
         written: None,
@@ -271,4 +281,77 @@ async fn the_first_figures_after_a_move_begin_a_series_at_once() {
     task.pending.observe_mount(&task.store, &mount("8:2"), false);
     task.apply_input(probed()).await.unwrap();
     assert_eq!(series().await, [2]);
+}
+
+/// Commits the store and 28 days that end yesterday, with a use that grows by 10 a day to 900 of
+/// 1000.
+async fn add_growing_store(opened: &OpenedLedger) {
+    let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
+    let mut change = LedgerChange::new().add_store(store(), credentials, durable_record());
+    let today = UtcDay::of(Fixed.now());
+    for age in (1..=28_u8).rev() {
+        let used = 910 - 10 * u64::from(age);
+        let figures = DayFigures {
+            day: today.plus(-i64::from(age)),
+            space: UsedRange::new(1000, used, used, used).unwrap(),
+            inodes: None,
+            covered_seconds: DAY_SECONDS,
+        };
+        change = change.add_capacity(store().uuid, figures, store().mount);
+    }
+    opened.ledger.commit(change).await.unwrap();
+}
+
+fn is_filling_up(handle: &StoreHandle) -> bool {
+    handle.snapshot().durable.conditions.contains_key(&Condition::FillingUp)
+}
+
+#[tokio::test]
+async fn a_store_that_grows_is_filling_up_until_it_is_cleaned_up_or_grown() {
+    for relief in [probed_with(1000, 500), probed_with(2000, 1090)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (opened, _lock) = opened(dir.path());
+        add_growing_store(&opened).await;
+        let (handle, mut task) = task(&opened);
+        task.apply_with_forecast(probed_with(1000, 90)).await;
+        assert!(!is_filling_up(&handle) && handle.snapshot().forecast.is_none());
+        let growth = task.growth.next_read().await;
+        task.on_growth_read(growth).await;
+        assert!(is_filling_up(&handle), "{:?}", handle.snapshot().forecast);
+        let forecast = handle.snapshot().forecast.unwrap();
+        assert_eq!((forecast.bytes.used, forecast.bytes.known_days), (910, 27));
+        // The next start knows the condition, and keeps it until the history has been read.
+        let durable = handle.snapshot().durable.clone();
+        drop((handle, task));
+        let (handle, mut task) = StoreTask::new(
+            context(&opened),
+            store(),
+            StoreRecord::new(durable),
+            None,
+            None,
+            CancellationToken::new(),
+        );
+        task.apply_with_forecast(probed_with(1000, 90)).await;
+        assert!(is_filling_up(&handle));
+        let growth = task.growth.next_read().await;
+        task.on_growth_read(growth).await;
+        assert!(is_filling_up(&handle));
+        task.apply_with_forecast(relief).await;
+        assert!(!is_filling_up(&handle), "{:?}", handle.snapshot().forecast);
+    }
+}
+
+#[tokio::test]
+async fn the_growth_of_other_space_says_nothing_after_a_move() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, _lock) = opened(dir.path());
+    add_growing_store(&opened).await;
+    let (handle, mut task) = task(&opened);
+    task.pending.observe_mount(&task.store, &mount("8:2"), false);
+    task.apply_with_forecast(probed_with(1000, 90)).await;
+    let growth = task.growth.next_read().await;
+    task.on_growth_read(growth).await;
+    let forecast = handle.snapshot().forecast.unwrap();
+    assert_eq!((forecast.bytes.known_days, forecast.bytes.full.outlooks), (0, None));
+    assert!(!is_filling_up(&handle));
 }

@@ -15,7 +15,9 @@ use crate::agent::store::{Waiters, persist};
 use crate::agent::{StoreSnapshot, faults};
 use crate::common::crash_point;
 use crate::ledger::{CommitError, LedgerChange};
-use crate::lifecycle::{HistoryEvent, StatusTransition, StepEffect, StepInput, step};
+use crate::lifecycle::{
+    DurableRecord, HistoryEvent, MeasuredSpace, StatusTransition, StepEffect, StepInput, step,
+};
 use crate::model::{AttemptFailure, Condition, Fault};
 
 /// Delay before a decision that could not be committed is retried.
@@ -56,6 +58,7 @@ impl StoreTask {
             change = self.pending.to_change(&self.store, &store, stuck, attempt, now.wall);
             if !self.store.mount.continues(&store.mount) {
                 record.restart_rollup();
+                self.growth.forget();
             }
         }
         for input in &inputs {
@@ -106,7 +109,13 @@ impl StoreTask {
     }
 
     pub(super) fn publish_snapshot(&self) {
-        let snapshot = StoreSnapshot::new(&self.store, &self.record, self.pending.stuck_worker());
+        let DurableRecord { capacity, inodes, .. } = self.record.durable;
+        let measured = capacity.map(|capacity| MeasuredSpace { capacity, inodes });
+        let thresholds = self.context.policy.space;
+        let evidence = measured.and_then(|measured| self.growth.evidence(&measured, thresholds));
+        let forecast = evidence.map(|evidence| evidence.now);
+        let stuck = self.pending.stuck_worker();
+        let snapshot = StoreSnapshot::new(&self.store, &self.record, forecast, stuck);
         let before = self.snapshot.send_replace(Arc::new(snapshot));
         if !Arc::ptr_eq(&before.store, &self.store) {
             let (old, new) = (&before.store.mount, &self.store.mount);

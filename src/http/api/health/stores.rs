@@ -10,6 +10,7 @@ use crate::agent::{
     ActiveCondition, SharedFilesystems, SpaceSharers, StoreService, StoreSnapshot,
     active_conditions, total_capacity,
 };
+use crate::catalog::Language;
 use crate::common::for_each_fairly;
 use crate::http::api::{AppState, StoreIdPath, response};
 use crate::http::auth::{Principal, Role};
@@ -17,8 +18,9 @@ use crate::http::error::ApiError;
 use crate::lifecycle::is_probe_condition;
 use crate::model::AttemptFailure;
 use crate::wire::{
-    CapacityBody, CapacitySummary, ConditionBody, ErrorCode, HealthBody, HistoryLine, HookSummary,
-    HostProofBody, InventoryBody, ListWriter, StoreSummary, StuckWorkerBody, SummaryResponse,
+    CapacityBody, CapacitySummary, ConditionBody, ErrorCode, ForecastBody, HealthBody, HistoryLine,
+    HookSummary, HostProofBody, InventoryBody, ListWriter, StoreSummary, StuckWorkerBody,
+    SummaryResponse,
 };
 
 /// Maximum number of history lines in a response.
@@ -90,6 +92,9 @@ pub(super) async fn health_response<S: StoreService>(
         reason: failure.map(|failure| ErrorCode::connect_failed(failure, state.language)),
         conditions: condition_bodies(state, snapshot, &sharers),
         capacity: CapacityBody::new(snapshot.durable.capacity, snapshot.durable.inodes),
+        forecast: snapshot
+            .forecast
+            .map(|forecast| ForecastBody::new(&forecast, forecast.as_of, Language::English)),
         filesystem: (&snapshot.store.mount).into(),
         host_key: snapshot.store.pinned_key.as_ref().map(Into::into),
         offered_host_key: failure.and_then(AttemptFailure::offered_host_key).map(Into::into),
