@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::capacity::CapacityArgs;
 use super::connection::{CommonArgs, ConnectionArgs};
 use super::events::{EventsArgs, WaitArgs};
 use crate::cli::store_reference::StoreReference;
@@ -18,6 +19,8 @@ pub enum ClientCommand {
     List(ListArgs),
     /// Show one image store: its status, checks, conditions and history.
     Show(ShowArgs),
+    /// Show how the space of one store was used by day, and when it will be full.
+    Capacity(CapacityArgs),
     /// Show what happened to the stores, oldest first, and with --follow what happens next.
     ///
     /// Events that are missing are shown as a gap. With --follow, the command ends with 0 when the
@@ -48,6 +51,7 @@ impl ClientCommand {
             Self::List(args) => &args.common,
             Self::Show(args) => &args.common,
             Self::Update(args) => &args.common,
+            Self::Capacity(args) => &args.common,
             Self::Events(args) => &args.common,
             Self::Wait(args) => return (&args.connection, false),
             Self::Reconnect(args) => &args.common,
@@ -138,6 +142,10 @@ pub struct TagArgs {
 /// `list`
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
+    /// Print one line for each store: its name, the first digits of its uuid, its status and for
+    /// how long, and the reason or the conditions.
+    #[arg(long)]
+    pub brief: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub common: CommonArgs,

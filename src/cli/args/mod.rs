@@ -12,6 +12,7 @@
 
 mod access_key;
 mod account;
+mod capacity;
 mod client;
 mod connection;
 mod doctor;
@@ -25,6 +26,7 @@ use clap_complete::Shell;
 
 pub use access_key::{AccessKeyAddArgs, AccessKeyCommand};
 pub use account::{AccountAddArgs, AccountCommand};
+pub(super) use capacity::CapacityArgs;
 pub use client::ClientCommand;
 pub(super) use client::{AddArgs, ConfirmArgs, ReconnectArgs, SecretSources, TagArgs, UpdateArgs};
 pub use connection::ConnectionArgs;

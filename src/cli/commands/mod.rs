@@ -11,13 +11,17 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::args::{ClientCommand, ConfirmArgs, ConnectionArgs};
+use super::args::{CapacityArgs, ClientCommand, ConfirmArgs, ConnectionArgs};
 use super::client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect, SYSTEM_TRUST};
 use super::output;
+use super::output::brief_list::format_brief_list;
+use super::output::capacity::format_capacity;
 use super::output::health;
 use super::secrets::{self, SecretError};
 use super::store_reference::{ListedStore, ReferenceError, StoreReference};
-use crate::common::{print_json, print_text, prompt_text, report_line, report_text};
+use crate::common::{
+    Clock as _, SystemClock, print_json, print_text, prompt_text, report_line, report_text,
+};
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
 use crate::tls::ClientTlsFiles;
@@ -95,8 +99,10 @@ pub async fn run_command(
             let reply = runner.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
             runner.show_inventory(&reply)
         }
+        ClientCommand::List(args) if args.brief => runner.list_briefly().await,
         ClientCommand::List(_) => runner.list_stores().await,
         ClientCommand::Show(args) => runner.show_store(&args.store).await,
+        ClientCommand::Capacity(args) => runner.show_capacity(args).await,
         ClientCommand::Events(args) => runner.show_events(args).await,
         ClientCommand::Wait(args) => runner.wait_for_state(args).await,
         ClientCommand::Reconnect(args) => runner.reconnect_stores(args).await,
@@ -181,12 +187,30 @@ impl CommandRunner {
         })
     }
 
+    async fn list_briefly(&self) -> Result<bool, CommandError> {
+        let path = format!("{}/stores", self.health_prefix);
+        let reply = self.daemon.send_request(Method::GET, &path, None).await?;
+        let now = SystemClock.now();
+        self.show_reply("list", RequestEffect::None, &reply, |body| {
+            let stores = body.get("stores")?.as_array()?;
+            let is_store = |store: &Value| store.get("uuid").is_some_and(Value::is_string);
+            stores.iter().all(is_store).then(|| format_brief_list(stores, now))
+        })
+    }
+
     async fn show_store(&self, store: &StoreReference) -> Result<bool, CommandError> {
         let Some(store) = self.resolve_store(store).await? else { return Ok(false) };
         let reply = self.fetch_health(store).await?;
         self.show_reply("show", RequestEffect::None, &reply, |body| {
             inventory(body).map(|_| health::format_health(body))
         })
+    }
+
+    async fn show_capacity(&self, args: &CapacityArgs) -> Result<bool, CommandError> {
+        let Some(store) = self.resolve_store(&args.store).await? else { return Ok(false) };
+        let path = format!("{}/stores/{store}/capacity?since={}d", self.health_prefix, args.since);
+        let reply = self.daemon.send_request(Method::GET, &path, None).await?;
+        self.show_reply("capacity", RequestEffect::None, &reply, format_capacity)
     }
 
     async fn fetch_health(&self, store: StoreUuid) -> Result<DaemonResponse, CommandError> {

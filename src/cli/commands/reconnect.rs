@@ -108,9 +108,10 @@ fn store_title(store: &ListedStore) -> String {
 
 /// Returns the response of one of several stores, with the uuid and the name of the store.
 fn named_response(store: &ListedStore, response: Value) -> Value {
-    let mut named = json!({ "uuid": store.uuid.to_string(), "name": store.name });
-    if let (Some(named), Value::Object(fields)) = (named.as_object_mut(), response) {
-        named.extend(fields);
+    let mut named = if response.is_object() { response } else { json!({}) };
+    if let Some(fields) = named.as_object_mut() {
+        fields.insert("uuid".to_owned(), store.uuid.to_string().into());
+        fields.insert("name".to_owned(), store.name.as_str().into());
     }
     named
 }

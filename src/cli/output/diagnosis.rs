@@ -1,19 +1,13 @@
 //! Formats a diagnosis as text: one line for what is well, and a block for what is not.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::store_line::{SHOWN_DIGITS, first_digits, lasting_status};
 use super::{pad_to_width, raw_str_field, str_field};
-use crate::catalog::{
-    FINDING_LABELS, Language, Text, last_known_phrase, status_phrase, total_phrase,
-};
+use crate::catalog::{FINDING_LABELS, Language, Text, total_phrase};
 use crate::common::Timestamp;
-use crate::model::Status;
 
-/// Digits of a uuid that are shown. They are enough to name the store in a command.
-const SHOWN_DIGITS: usize = 8;
 /// The number of columns of a label, with the blanks behind it.
 const LABEL_WIDTH: usize = 10;
 /// The name of the line about the daemon.
@@ -109,19 +103,10 @@ fn store_subject<'a>(
     language: Language,
 ) -> Subject<'a> {
     let uuid = raw_str_field(store, "uuid");
-    let since: Option<Timestamp> = raw_str_field(store, "since").parse().ok();
-    let lasted = since.map(|since| {
-        Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or_default())
-    });
-    let status = match raw_str_field(store, "status").parse::<Status>() {
-        Ok(status) if store["lastKnown"] == true => last_known_phrase(status, language),
-        Ok(status) => status_phrase(status, lasted, language),
-        Err(_) => str_field(store, "status"),
-    };
     Subject {
         title: str_field(store, "name"),
-        digits: str_field(store, "uuid").chars().take(SHOWN_DIGITS).collect(),
-        status,
+        digits: first_digits(store),
+        status: lasting_status(store, now, language),
         bad: bad_findings(checks, uuid),
     }
 }

@@ -1,8 +1,11 @@
 //! Formats responses as text. Pure functions from JSON to lines.
 
+pub(super) mod brief_list;
+pub(super) mod capacity;
 pub(super) mod diagnosis;
 pub(super) mod events;
 pub(super) mod health;
+mod store_line;
 
 use bytesize::ByteSize;
 use serde_json::Value;
@@ -42,14 +45,19 @@ pub(super) fn format_table(inventories: &[Value]) -> String {
     };
     let rows: Vec<[String; 6]> =
         std::iter::once(COLUMNS.map(str::to_owned)).chain(inventories.iter().map(row)).collect();
-    let mut widths = [0; 6];
-    for row in &rows {
+    align_columns(&rows)
+}
+
+/// Formats rows with one line each. Each column is as wide as its widest cell.
+fn align_columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.width());
         }
     }
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| pad_to_width(cell, width));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');

@@ -104,6 +104,8 @@ pub struct HookSummary {
 pub struct StoreSummary<'a> {
     conditions: Vec<&'static str>,
     name: &'a str,
+    /// The reason why the store is not Connected.
+    reason: Option<&'static str>,
     since: String,
     status: &'static str,
     url: &'a str,
@@ -117,6 +119,7 @@ impl<'a> StoreSummary<'a> {
         Self {
             conditions: problems.map(ConditionBody::condition_type).collect(),
             name: &store.name,
+            reason: durable.failure.as_ref().map(|it| it.root_fault().reason().as_str()),
             since: durable.since.to_string(),
             status: durable.status.as_str(),
             url: store.image_dir.as_str(),

@@ -81,6 +81,7 @@ impl Place {
             "inventory": {"uuid": UUID, "name": "n"}, "inventories": [{"uuid": UUID, "name": "n"}],
             "ready": true, "hostKey": key("SHA256:f"), "offeredHostKey": key("SHA256:g"),
             "error": {"code": "BS.1500", "details": "d"}, "events": [{"event": "added"}],
+            "uuid": UUID, "points": [], "forecast": null, "stores": [{"uuid": UUID, "name": "n"}],
             "more": false, "next": "00000000000000000000000000000001-7",
         });
         let removed = if status == 200 { json!({}) } else { body.clone() };
@@ -98,6 +99,8 @@ impl Place {
             "list".to_owned(),
             "events".to_owned(),
             format!("show {UUID}"),
+            format!("capacity {UUID}"),
+            "list --brief".to_owned(),
             format!("update {UUID} --name x"),
             format!("reconnect {UUID}"),
             "reconnect --all".to_owned(),

@@ -37,6 +37,11 @@ fn response() -> Value {
     ];
     json!({
         "inventory": inventory, "inventories": [inventory, inventory], "since": "s",
+        "stores": [{"uuid": "0123", "name": "n", "status": "s", "since": "s", "reason": "r",
+                    "conditions": ["c"]}],
+        "uuid": "0123", "points": [{"day": "d", "totalCapacity": 9, "usedMax": 4}],
+        "forecast": {"sentence": "s", "bytes": {"used": 4, "total": 9, "full": {"used": 9,
+            "net": {"outlook": "o", "date": "d"}, "withoutCleanups": {"outlook": "o"}}}},
         "filesystem": {"type": "xfs", "mountPoint": "/srv", "device": "8:1"},
         "hostKey": {"type": "k", "fingerprint": "SHA256:f"},
         "offeredHostKey": {"type": "k", "fingerprint": "SHA256:g"},
@@ -68,6 +73,8 @@ fn commands(password: &str) -> Vec<Vec<String>> {
     let mut commands: Vec<Vec<String>> = [
         "list".to_owned(),
         format!("show {UUID}"),
+        format!("capacity {UUID}"),
+        "list --brief".to_owned(),
         format!("update {UUID} --name x"),
         format!("reconnect {UUID}"),
         "reconnect --all".to_owned(),
@@ -111,13 +118,11 @@ fn no_field_of_a_hostile_daemon_reaches_the_terminal_as_it_is() {
             for line in str::from_utf8(&output.stdout).unwrap().lines() {
                 let mut shown: Value = serde_json::from_str(line).unwrap();
                 // Each line of several stores has the uuid and the name of its store.
-                if let Some(fields) = shown.as_object_mut() {
-                    let is_named =
-                        fields.remove("uuid").is_some() && fields.remove("name").is_some();
-                    assert!(
-                        is_named == (command[1..] == ["--all"]) || status != 200,
-                        "{command:?}"
-                    );
+                for key in ["uuid", "name"].into_iter().filter(|_| command[1..] == ["--all"]) {
+                    let fields = shown.as_object_mut().unwrap();
+                    let own = fields.remove(key);
+                    assert!(own.is_some() || status != 200, "{command:?}");
+                    fields.extend(body.get(key).map(|value| (key.to_owned(), value.clone())));
                 }
                 assert_eq!(shown, body, "{command:?}");
             }
@@ -210,7 +215,7 @@ fn a_response_that_no_daemon_sends_is_a_failure() {
                 // A request that only reads has no effect that could be unknown.
                 if let Some((_, rest)) = stderr.split_once("its response to ") {
                     let request = rest.split_once(" is not").unwrap().0;
-                    let only_reads = ["list", "show", "healthcheck"].contains(&request);
+                    let only_reads = ["list", "show", "capacity", "healthcheck"].contains(&request);
                     let says = stderr.contains("only reads, and has changed nothing");
                     let is_unknown = stderr.contains("unknown if the request had an effect");
                     assert_eq!((says, is_unknown), (only_reads, !only_reads), "{stderr}");

@@ -169,6 +169,15 @@ async fn a_store_is_named_by_its_name_or_the_beginning_of_its_uuid() {
             assert!(String::from_utf8(texts).unwrap().contains(&uuid), "{reference}");
         }
     }
+    let brief = run(&["list", "--brief"]);
+    let lines = String::from_utf8(brief.stdout).unwrap();
+    assert!(brief.status.success() && lines.lines().count() == stores.len(), "{lines}");
+    assert!(lines.contains(&text(&stores[0], "uuid")[..8]), "{lines}");
+    let capacity = run(&["capacity", &text(&stores[0], "uuid")]);
+    assert!(capacity.status.success(), "{}", stderr(&capacity));
+    let shown = String::from_utf8(capacity.stdout).unwrap();
+    assert!(shown.contains(&text(&stores[0], "uuid")) && shown.contains("forecast"), "{shown}");
+    assert_eq!(run(&["capacity", "images", "--since", "2y"]).status.code(), Some(2));
     let unknown = run(&["show", "no such store"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(stderr(&unknown).contains("imagestore-agent list"), "{}", stderr(&unknown));
