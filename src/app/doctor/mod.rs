@@ -135,6 +135,7 @@ async fn examine(
     }
     if is_about_daemon {
         local.extend(configured::diagnose_settings(&settings, loaded.is_ok()));
+        local.extend(configured::unmade_checks());
         local.extend(state_findings(state.as_ref(), has_secrets, view.problem.is_none()));
     } else if !args.stores.is_empty() {
         // Only the stores were asked for.
@@ -145,6 +146,14 @@ async fn examine(
     });
     let mut checks: Vec<Value> = own.chain(view.checks).collect();
     checks.retain(|check| is_chosen(check, &args.checks));
+    // A chosen check without a finding must not look as if it was good.
+    let has_finding = |check: &DoctorCheck| checks.iter().any(|it| it["id"] == check.as_str());
+    let unmade: Vec<DoctorCheck> =
+        args.checks.iter().copied().filter(|check| !has_finding(check)).collect();
+    checks.extend(unmade.into_iter().map(|check| {
+        let finding = Finding::new(check, Verdict::Skipped, "does not concern what was asked for");
+        serde_json::to_value(FindingBody::new(&finding, language)).unwrap_or_default()
+    }));
     // The checks of the daemon come first, in the order of their ids.
     checks.sort_by_cached_key(|check| (!check["store"].is_null(), check_order(check)));
     Ok(Report { checks, stores: view.stores })
@@ -243,6 +252,12 @@ fn show(args: &DoctorArgs, language: Language, report: &Report) -> ExitStatus {
         Verdict::Warning if args.strict => ExitStatus::Failed,
         Verdict::Warning | Verdict::Ok | Verdict::Skipped => ExitStatus::Ok,
     };
+    if !args.json && !args.checks.is_empty() {
+        let skipped = report.checks.iter().filter(|it| verdict_of(it) == Some(Verdict::Skipped));
+        for check in skipped {
+            report_line(format_args!("skipped: {}", skipped_label(check)));
+        }
+    }
     let is_shown = |check: &&Value| !args.brief || verdict_of(check) > Some(Verdict::Ok);
     if args.json {
         let checks: Vec<&Value> = report.checks.iter().filter(is_shown).collect();
@@ -254,6 +269,12 @@ fn show(args: &DoctorArgs, language: Language, report: &Report) -> ExitStatus {
     let text =
         format_diagnosis(&report.checks, &report.stores, args.brief, SystemClock.now(), language);
     exit.after_output(print_text(&text))
+}
+
+/// Returns the store, the id and the need of a check that could not run.
+fn skipped_label(check: &Value) -> String {
+    let text = |pointer| check.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    format!("{} {} {}", text("/store/name"), text("/id"), text("/summary")).trim().to_owned()
 }
 
 fn list_checks(language: Language) -> String {

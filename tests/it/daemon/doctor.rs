@@ -143,6 +143,14 @@ fn the_status_tells_a_warning_only_if_it_is_asked_to() {
     assert_eq!(doctor(&agent, &reachable).0, 0);
     assert_eq!(doctor(&agent, &[&reachable[..], &["--strict"]].concat()).0, 1);
     assert_eq!(doctor(&agent, &["--check", "listen.tls", "--strict"]).0, 0);
+    // A check that was chosen and could not run is told.
+    for (options, words) in [
+        (&["--check", "certificate.server"][..], "skipped: certificate.server needs"),
+        (&["--check", "auth.sessions", "--check", "space"], "skipped: space does not concern"),
+    ] {
+        let (code, _, errors) = doctor(&agent, options);
+        assert!(code == 0 && errors.contains(words), "{options:?}: {errors}");
+    }
     let valid = ["--check", "settings.valid"];
     agent.configure("surprise = 1\n");
     let (code, body) = findings(&agent, &valid);
