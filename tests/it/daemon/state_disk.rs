@@ -12,6 +12,7 @@ use crate::support::agent::{Agent, TOKEN, callback};
 use crate::support::event_order::EventOrder;
 use crate::support::filesystems::MountedFs;
 use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
+use crate::support::ledger_snapshot::LedgerReader;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, Sshd, User};
@@ -298,6 +299,10 @@ async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
     ];
     for (change, damage) in damages {
         let mut scene = Scene::set(None).await;
+        // Nobody can tell a damage within a commit from the commit itself.
+        let uuid = scene.uuid.clone();
+        LedgerReader::of(&scene.agent).until_all_delivered(&[uuid]).await;
+        assert_eq!(scene.status().await, "Connected");
         damage(&scene.agent.path("state"));
         let answer = scene.reconnect().await;
         is_state_disk_trouble(&answer);
