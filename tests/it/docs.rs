@@ -209,3 +209,42 @@ fn every_link_between_documents_leads_somewhere() {
     }
     assert!(links > 10, "only {links} links found");
 }
+
+/// Returns the commands of the code blocks, without their comments.
+fn block_commands(text: &str) -> Vec<String> {
+    let mut is_block = false;
+    let mut commands = Vec::new();
+    for line in text.lines() {
+        is_block ^= line.starts_with("```");
+        if (is_block && !line.starts_with("```")) || line.starts_with("    ") {
+            let command = line.split("  # ").next().unwrap_or(line);
+            commands.push(command.split("    # ").next().unwrap_or(command).trim().to_owned());
+        }
+    }
+    commands
+}
+
+/// Returns what must not be translated: the words in backticks and the targets of links.
+fn fixed_words(text: &str) -> BTreeSet<String> {
+    let prose = text.lines().filter(|line| !line.starts_with("```"));
+    let prose: String = prose.map(|line| format!("{line} ")).collect();
+    let words = prose.split('`').skip(1).step_by(2).map(str::to_owned);
+    let links = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let is_own = |link: &&str| !link.starts_with("README");
+    words.chain(links.filter(is_own).map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_chinese_readme_has_the_commands_words_and_links_of_the_english_one() {
+    let (english, chinese) = (text("README.md"), text("README.zh-CN.md"));
+    assert_eq!(block_commands(&chinese), block_commands(&english));
+    assert!(block_commands(&english).len() >= 8, "{:?}", block_commands(&english));
+    assert_eq!(fixed_words(&chinese), fixed_words(&english));
+    let lines = |text: &str, start: &str| text.lines().filter(|it| it.starts_with(start)).count();
+    for start in ["#", "| ", "* ", "1.", "2.", "3.", "4.", "5."] {
+        assert_eq!(lines(&chinese, start), lines(&english, start), "{start}");
+    }
+    for link in fixed_words(&chinese).iter().filter(|word| word.ends_with(".md")) {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
+    }
+}
