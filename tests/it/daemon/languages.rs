@@ -61,6 +61,15 @@ async fn errors_events_and_the_health_view_are_in_the_language_of_the_settings()
     assert_eq!(ssh["remedy"], ACTION);
     assert_eq!(ssh["reason"], "connection_refused");
 
+    // The diagnosis has this language too, unless the request asks for another one.
+    for (query, expected) in [("", true), ("&language=en", false)] {
+        let path = format!("/imagestore/diagnosis?store={uuid}&brief=true{query}");
+        let body = agent.http().send_request(Method::GET, &path, None).await.unwrap().body;
+        let checks = body["checks"].as_array().unwrap();
+        let connect = checks.iter().find(|check| check["id"] == "ssh.connect").unwrap();
+        assert_eq!(connect["remedy"]["text"] == ACTION, expected, "{connect}");
+    }
+
     let shown = agent.cli(&["reconnect", &uuid], "");
     let text = String::from_utf8(shown.stderr).unwrap();
     assert_eq!(shown.status.code(), Some(1), "{text}");

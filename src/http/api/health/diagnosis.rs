@@ -35,12 +35,15 @@ struct DiagnosisRequest {
 
 impl DiagnosisRequest {
     /// Reads the parameters `store` (a uuid, any number of times), `brief` (`true` or `false`) and
-    /// `language` (`en` or `zh`).
+    /// `language` (`en` or `zh`; the default is `default_language`).
     ///
     /// # Errors
     /// [`InvalidParameter`] for any other parameter or value.
-    fn parse(parameters: &QueryParameters) -> Result<Self, InvalidParameter> {
-        let mut request = Self { stores: Vec::new(), brief: false, language: Language::English };
+    fn parse(
+        parameters: &QueryParameters,
+        default_language: Language,
+    ) -> Result<Self, InvalidParameter> {
+        let mut request = Self { stores: Vec::new(), brief: false, language: default_language };
         for (name, value) in parameters.pairs() {
             let invalid = |expected: &str| InvalidParameter::new(name, expected);
             match name {
@@ -71,7 +74,8 @@ pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
     parameters: QueryParameters,
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
-    let request = DiagnosisRequest::parse(&parameters).map_err(ApiError::InvalidParameter)?;
+    let request =
+        DiagnosisRequest::parse(&parameters, state.language).map_err(ApiError::InvalidParameter)?;
     let is_of_all = request.stores.is_empty();
     let (of_daemon, chosen) = match is_of_all {
         true => (daemon_findings(&state), state.stores.snapshots()),
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
 
     fn parse(query: &str) -> Result<DiagnosisRequest, InvalidParameter> {
-        DiagnosisRequest::parse(&QueryParameters::decode(query).unwrap())
+        DiagnosisRequest::parse(&QueryParameters::decode(query).unwrap(), Language::English)
     }
 
     #[test]
