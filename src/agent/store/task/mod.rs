@@ -30,7 +30,7 @@ use crate::lifecycle::{
     AttemptOutcome, DurableRecord, InFlight, LoginOutcome, MeasuredSpace, ProbeOutcome,
     RequestedCheck, StepInput, StoreRecord,
 };
-use crate::model::{LoginRejections, ProcessId, Store, UtcDay};
+use crate::model::{Fault, LoginRejections, ProcessId, Store, UtcDay};
 use crate::probe::DirectoryInspection;
 use crate::ssh::VerifiedLogin;
 
@@ -199,7 +199,7 @@ impl StoreTask {
                 }
                 let outcome: ProbeOutcome = (&probed).into();
                 let obstacle = outcome.obstacle().cloned();
-                let committed = self.apply_input(StepInput::Probed(outcome)).await;
+                let committed = self.apply_with_forecast(StepInput::Probed(outcome)).await;
                 return self.complete_check(RequestedCheck::Probe, committed.err().or(obstacle));
             }
             CompletedCheck::Login(login) => {
@@ -224,22 +224,26 @@ impl StoreTask {
                 }
             }
         };
-        self.apply_with_forecast(input).await;
+        let _ = self.apply_with_forecast(input).await;
     }
 
     /// Decides on the result of a check, and on the forecast from its figures.
-    async fn apply_with_forecast(&mut self, input: StepInput) {
+    ///
+    /// # Errors
+    /// The fault for which the commit failed. Nothing has changed.
+    async fn apply_with_forecast(&mut self, input: StepInput) -> Result<(), Fault> {
         let measured = measured_space(&input).copied();
         let moves = self.pending.moves_space(&self.store);
         let mut inputs = vec![input];
         if let Some(measured) = measured.filter(|_| !moves) {
             inputs.extend(self.forecast_input(&measured));
         }
-        let _ = self.apply_all(inputs, Waiters::default()).await;
+        let committed = self.apply_all(inputs, Waiters::default()).await;
         if measured.is_some() {
             let today = UtcDay::of(self.context.daemon.clock.now());
             self.growth.refresh(&self.context.daemon.ledger, self.store.uuid, today);
         }
+        committed
     }
 
     /// Returns the forecast from figures as an input, if the growth is known.

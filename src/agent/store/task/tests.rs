@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreTask;
+use crate::agent::checks::running::CompletedCheck;
 use crate::agent::store::example::example_store;
 use crate::agent::{
     AgentContext, DaemonContext, SpaceIndex, StoreHandle, StoreSnapshot, TrialLogins,
@@ -23,7 +24,7 @@ use crate::model::{
     HostKey, MountLocation, NodeId, Secret, SshAddress, SshCredentials, Status, Store, StoreUuid,
     UsedRange, UtcDay,
 };
-use crate::probe::{ProbeOptions, Prober};
+use crate::probe::{DirectoryInspection, PreviousMarker, ProbeOptions, ProbeResult, Prober};
 use crate::settings;
 use crate::settings::{FilePolicy, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
@@ -283,6 +284,25 @@ async fn the_first_figures_after_a_move_begin_a_series_at_once() {
     assert_eq!(series().await, [2]);
 }
 
+/// A finished probe of the monitor on the disk of the store.
+fn probe_of(total: u64, available: u64) -> CompletedCheck {
+    probe_at("8:1", total, available)
+}
+
+fn probe_at(device: &str, total: u64, available: u64) -> CompletedCheck {
+    let inspection = DirectoryInspection {
+        capacity: Capacity::new(total, available).unwrap(),
+        inodes: None,
+        place: mount(device),
+        marker: None,
+        previous_marker: PreviousMarker::default(),
+        has_registry: false,
+        created_folder: false,
+    };
+    let duration = Duration::from_millis(3);
+    CompletedCheck::Probe(ProbeResult { inspection: Ok(inspection), write: None, duration })
+}
+
 /// Commits the store and 28 days that end yesterday, with a use that grows by 10 a day to 900 of
 /// 1000.
 async fn add_growing_store(opened: &OpenedLedger) {
@@ -308,12 +328,12 @@ fn is_filling_up(handle: &StoreHandle) -> bool {
 
 #[tokio::test]
 async fn a_store_that_grows_is_filling_up_until_it_is_cleaned_up_or_grown() {
-    for relief in [probed_with(1000, 500), probed_with(2000, 1090)] {
+    for (total, available) in [(1000, 500), (2000, 1090)] {
         let dir = tempfile::tempdir().unwrap();
         let (opened, _lock) = opened(dir.path());
         add_growing_store(&opened).await;
         let (handle, mut task) = task(&opened);
-        task.apply_with_forecast(probed_with(1000, 90)).await;
+        task.on_check_finished(probe_of(1000, 90)).await;
         assert!(!is_filling_up(&handle) && handle.snapshot().forecast.is_none());
         let growth = task.growth.next_read().await;
         task.on_growth_read(growth).await;
@@ -331,12 +351,12 @@ async fn a_store_that_grows_is_filling_up_until_it_is_cleaned_up_or_grown() {
             None,
             CancellationToken::new(),
         );
-        task.apply_with_forecast(probed_with(1000, 90)).await;
+        task.on_check_finished(probe_of(1000, 90)).await;
         assert!(is_filling_up(&handle));
         let growth = task.growth.next_read().await;
         task.on_growth_read(growth).await;
         assert!(is_filling_up(&handle));
-        task.apply_with_forecast(relief).await;
+        task.on_check_finished(probe_of(total, available)).await;
         assert!(!is_filling_up(&handle), "{:?}", handle.snapshot().forecast);
     }
 }
@@ -347,8 +367,7 @@ async fn the_growth_of_other_space_says_nothing_after_a_move() {
     let (opened, _lock) = opened(dir.path());
     add_growing_store(&opened).await;
     let (handle, mut task) = task(&opened);
-    task.pending.observe_mount(&task.store, &mount("8:2"), false);
-    task.apply_with_forecast(probed_with(1000, 90)).await;
+    task.on_check_finished(probe_at("8:2", 1000, 90)).await;
     let growth = task.growth.next_read().await;
     task.on_growth_read(growth).await;
     let forecast = handle.snapshot().forecast.unwrap();
