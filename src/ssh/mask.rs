@@ -17,9 +17,25 @@ pub(super) fn quote_masked(text: &str, password: Option<&Secret>) -> String {
     sanitize_message(&mask_password(text, password), MAX_QUOTED)
 }
 
-/// Returns the text as one line without the password. The password is also masked if only
-/// characters that are not displayed interrupt it, and if the text ends within it.
+/// Returns a text of a server that has not shown its host key, as one line that is safe to display.
+/// Only the whole password is masked: a mask for a part of it would tell the sender of the text
+/// which part is right.
+pub(super) fn quote_unverified(text: &str, password: Option<&Secret>) -> String {
+    sanitize_message(&mask_whole(text, password), MAX_QUOTED)
+}
+
+/// Returns the text as one line without the password, also if the text ends within it.
 fn mask_password(text: &str, password: Option<&Secret>) -> String {
+    let masked = mask_whole(text, password);
+    match password.map(Secret::expose_secret) {
+        Some(password) => mask_partial_end(masked, &sanitize_message(password, password.len())),
+        None => masked,
+    }
+}
+
+/// Returns the text as one line without the password. The password is also masked if only
+/// characters that are not displayed interrupt it.
+fn mask_whole(text: &str, password: Option<&Secret>) -> String {
     let line = |text: &str| sanitize_message(text, text.len());
     let Some(password) = password.map(Secret::expose_secret) else { return line(text) };
     let mut masked = text.to_owned();
@@ -28,7 +44,7 @@ fn mask_password(text: &str, password: Option<&Secret>) -> String {
             masked = line(&masked.replace(&password, MASK));
         }
     }
-    mask_partial_end(masked, &line(password))
+    masked
 }
 
 /// Masks the end of a text if it is the start of the password. A peer's text may have been cut off
@@ -46,11 +62,12 @@ fn mask_partial_end(text: String, password: &str) -> String {
     }
 }
 
-/// Returns bytes of the server as one line, as [`sanitize_line`] does, without the password.
+/// Returns bytes of a server that has not shown its host key as one line, as [`sanitize_line`]
+/// does, without the password. As with [`quote_unverified`], a part of it is not masked.
 pub(super) fn mask_line(bytes: &[u8], max_chars: usize, password: Option<&Secret>) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let masked = mask_password(&text, password);
-    match masked == mask_password(&text, None) {
+    let masked = mask_whole(&text, password);
+    match masked == mask_whole(&text, None) {
         true => sanitize_line(bytes, max_chars),
         false => sanitize_line(masked.as_bytes(), max_chars),
     }
@@ -84,12 +101,16 @@ mod tests {
         let password = Secret::new("hunter2".into());
         for (bytes, expected) in [
             (&b"220 \x07 hunter2 \xff\r\n"[..], "220 *** ."),
-            (b"220 hun", "220 ***"),
+            // The peer has not shown its key, and may try parts of the password.
+            (b"220 hun", "220 hun"),
+            (b"220 hunter", "220 hunter"),
             (b"220 ftp\x1b[2J \xff\r\n", "220 ftp.[2J ."),
         ] {
             assert_eq!(mask_line(bytes, 64, Some(&password)), expected);
         }
         assert_eq!(mask_line(b"220 hunter2\x07", 64, None), "220 hunter2.");
+        assert_eq!(quote_unverified("bye hunte", Some(&password)), "bye hunte");
+        assert_eq!(quote_unverified("bye hunter2", Some(&password)), "bye ***");
         assert_eq!(mask_line(b"hunter2 hunter2", 6, Some(&password)), "*** **");
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::common::lock_unpoisoned;
 use crate::model::{HostKey, Secret};
-use crate::ssh::mask::{mask_line, quote_masked};
+use crate::ssh::mask::{mask_line, quote_unverified};
 
 /// Maximum number of first bytes kept. They identify the protocol and are quoted in a fault.
 const MAX_FIRST_BYTES: usize = 64;
@@ -87,7 +87,7 @@ impl PeerTranscript {
 
     /// Returns a text of the peer as one line that is safe to display.
     pub(super) fn quote(&self, text: &str) -> String {
-        quote_masked(text, self.password.as_ref())
+        quote_unverified(text, self.password.as_ref())
     }
 
     /// Returns bytes of the peer as one line that is safe to display.
