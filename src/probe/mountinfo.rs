@@ -60,7 +60,7 @@ fn keep_own_root(mut mounts: Vec<MountEntry>, root: &ProcessRoot) -> Vec<MountEn
     mounts
 }
 
-/// Returns the id of the mount of an open file, or `None` if the kernel does not tell it.
+/// Returns the id of the mount of an open file, or `None` if the kernel does not report it.
 pub(super) fn read_mount_id(file: &OwnedFd) -> std::io::Result<Option<u64>> {
     let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
     Ok(mount_id(&fdinfo))
@@ -75,6 +75,8 @@ pub(super) fn device_text(status: &FileStat) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MountEntry {
     pub(super) id: u64,
+    /// Id of the mount that the mount point lies in.
+    pub(super) parent: u64,
     /// Device number as `major:minor`. On btrfs it differs from the number that `stat` reports.
     /// This one is used everywhere in `/proc`.
     pub(crate) device: String,
@@ -118,11 +120,27 @@ pub(super) fn root_device(mounts: &[MountEntry]) -> Option<&MountEntry> {
     mounts.iter().rev().find(|mount| mount.mount_point == "/")
 }
 
-/// Returns the mount that holds the path: the one with the longest mount point. Among equal ones it
-/// is the last in the table, which covers the others.
+/// Returns the mount that holds the path, as the kernel finds it (`path_resolution(7)`): from the
+/// root of the process on, it goes to the first mount point on the way, in the mount that it is in.
+/// A mount below a folder that a later mount covers is not reached.
 pub(super) fn covering_mount<'a>(mounts: &'a [MountEntry], path: &str) -> Option<&'a MountEntry> {
-    let holding = mounts.iter().filter(|mount| Path::new(path).starts_with(&mount.mount_point));
-    holding.max_by_key(|mount| mount.mount_point.len())
+    let holds = |mount: &&MountEntry| Path::new(path).starts_with(&mount.mount_point);
+    // In a chroot, the table does not list the mount of the root.
+    let is_listed = |id| mounts.iter().any(|mount| mount.id == id);
+    let mut present = root_device(mounts);
+    // A damaged table may lead back, so that the number of steps is bounded.
+    for _ in mounts {
+        let lies_inside = |mount: &&MountEntry| match present {
+            Some(present) => mount.parent == present.id && mount.id != present.id,
+            None => !is_listed(mount.parent),
+        };
+        let inside = mounts.iter().filter(lies_inside).filter(holds);
+        match inside.min_by_key(|mount| mount.mount_point.len()) {
+            Some(next) => present = Some(next),
+            None => break,
+        }
+    }
+    present
 }
 
 fn parse_line(text: &str) -> Option<MountEntry> {
@@ -130,7 +148,7 @@ fn parse_line(text: &str) -> Option<MountEntry> {
     let (left, right) = text.split_once(" - ")?;
     let mut left = left.split(' ');
     let id = left.next()?.parse().ok()?;
-    let _parent = left.next()?;
+    let parent = left.next()?.parse().ok()?;
     let device = left.next()?.to_owned();
     let root = unescape_path(left.next()?);
     let mount_point = unescape_path(left.next()?);
@@ -139,7 +157,7 @@ fn parse_line(text: &str) -> Option<MountEntry> {
     let fs_type = right.next()?.to_owned();
     let _source = right.next()?;
     let super_options = right.next().unwrap_or_default().to_owned();
-    Some(MountEntry { id, device, root, mount_point, fs_type, super_options })
+    Some(MountEntry { id, parent, device, root, mount_point, fs_type, super_options })
 }
 
 /// Decodes a path in which space, tab, newline and backslash are written as `\` and three octal
@@ -221,7 +239,7 @@ nonsense
             // A chroot into a folder: the table does not list its mount.
             (Some(9), Some("8:1"), vec![36]),
             (Some(9), Some("254:0"), vec![22, 36]),
-            // The kernel tells no id.
+            // The kernel reports no id.
             (None, Some("254:0"), vec![22, 36, 40]),
             (None, None, vec![22, 36, 40]),
         ] {
@@ -233,16 +251,34 @@ nonsense
     }
 
     #[test]
-    fn the_longest_and_last_mount_point_holds_a_path() {
+    fn the_last_mount_that_is_reached_on_the_way_holds_a_path() {
         let mounts = parse_mountinfo(
             "1 1 8:1 / / rw - ext4 a rw\n2 1 8:2 / /srv rw - xfs b rw\n\
-             3 2 8:3 / /srv/disk rw - xfs c rw\n4 2 8:4 / /srv rw - xfs d rw\n",
+             3 2 8:3 / /srv/disk rw - xfs c rw\n",
         );
         for (path, id) in
-            [("/srv/disk", 3), ("/srv/disk/x", 3), ("/srv/diskette", 4), ("/srv", 4), ("/var", 1)]
+            [("/srv/disk", 3), ("/srv/disk/x", 3), ("/srv/diskette", 2), ("/srv", 2), ("/var", 1)]
         {
             assert_eq!(covering_mount(&mounts, path).unwrap().id, id, "{path}");
         }
+        // A mount over the folder covers the disk below it, until a disk is mounted in the new one.
+        let covered = "4 2 8:4 / /srv rw - xfs d rw\n";
+        let again = "5 4 8:5 / /srv/disk rw - xfs e rw\n";
+        let table = |more: &str| {
+            let text = "1 1 8:1 / / rw - ext4 a rw\n2 1 8:2 / /srv rw - xfs b rw\n\
+                        3 2 8:3 / /srv/disk rw - xfs c rw\n";
+            parse_mountinfo(&format!("{text}{more}"))
+        };
+        for (more, id) in [("", 3), (covered, 4), (&format!("{covered}{again}"), 5)] {
+            assert_eq!(covering_mount(&table(more), "/srv/disk/x").unwrap().id, id, "{more}");
+        }
+        // In a chroot, and with ids that lead in a circle.
+        let chroot =
+            parse_mountinfo("3 9 8:3 / /srv rw - xfs c rw\n4 3 8:4 / /srv/x rw - xfs d rw\n");
+        assert_eq!(covering_mount(&chroot, "/srv/x").unwrap().id, 4);
+        assert!(covering_mount(&chroot, "/var").is_none());
+        let circle = parse_mountinfo("3 4 8:3 / / rw - xfs c rw\n4 3 8:4 / / rw - xfs d rw\n");
+        assert!(covering_mount(&circle, "/srv").is_some());
         assert!(covering_mount(&[], "/").is_none());
     }
 

@@ -129,7 +129,7 @@ pub struct DirectoryOwner {
 }
 
 /// Text of the marker at the time of the examination, or `None` if there was no marker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PreviousMarker(pub(super) Option<String>);
 
 /// Claim of a directory for a new store.

@@ -211,6 +211,7 @@ fn unlisted_mount(dir: &OwnedFd, mounts: &[MountEntry], target: &Path) -> Option
     }
     Some(MountEntry {
         id: 0,
+        parent: 0,
         device: device_text(&fstat(dir).ok()?),
         root: "/".to_owned(),
         mount_point: "/".to_owned(),
