@@ -78,8 +78,8 @@ impl PreparedDaemon {
     ) -> ExitStatus {
         let settings = self.settings.clone();
         let (addresses, listen_use) = (self.addresses(), self.listen_use);
-        // Holds the lock of the state directory until the end.
         let notifications = SystemdNotifications::from_environment();
+        // Holds the lock of the state directory until the end.
         let (mut running, _lock) = self.start(&notifications);
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
         notifications.notify_ready();
@@ -120,6 +120,8 @@ impl PreparedDaemon {
         notifications.notify_stopping();
         info!("stopping");
         running.stop().await;
+        // The task that repeats the states that wait has ended.
+        notifications.send_waiting(false);
         exit
     }
 

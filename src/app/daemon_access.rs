@@ -14,7 +14,9 @@ use super::location_check::{LocationReport, STATE_DIR, location_fault};
 use crate::common::{
     DeniedAccess, FileAccess, FileStatus, FileUser, TrustedOwner, UserClass, find_denied_access,
 };
-use crate::settings::{DEFAULT_SETTINGS_FILE, FilePolicy, STATE_FILES, SettingFault, Settings};
+use crate::settings::{
+    DEFAULT_SETTINGS_FILE, FilePolicy, STATE_FILES, SettingFault, Settings, state_file_access,
+};
 
 /// The user that runs the daemon, and not this process.
 #[derive(Debug)]
@@ -43,11 +45,9 @@ pub(super) fn inspect_daemon_access(settings: &Settings, settings_file: &Path) -
         report.add_denied(&daemon, key, path, denied, is_used);
     }
     let state_dir = &settings.state.dir;
-    let state_files = STATE_FILES.iter().map(|name| {
-        let is_read_only = matches!(*name, "master-key" | "node-id");
-        let access = if is_read_only { FileAccess::Read } else { FileAccess::ReadAndWrite };
-        daemon.denied_access(&state_dir.join(name), access)
-    });
+    let state_files = STATE_FILES
+        .iter()
+        .map(|name| daemon.denied_access(&state_dir.join(name), state_file_access(name)));
     let of_dir = daemon.denied_access(state_dir, FileAccess::Search);
     for denied in [of_dir].into_iter().chain(state_files) {
         report.add_denied(&daemon, STATE_DIR, state_dir, denied, true);
@@ -128,7 +128,8 @@ impl LocationReport {
     }
 }
 
-/// Returns the command that gives the user the access that it lacks, and no other user more.
+/// Returns the command that gives the user the access that it lacks, and other users no more than
+/// the bits of the file allow: without a group of its own, the user gets it as one of the others.
 fn correction(denied: &DeniedAccess, user: &FileUser, trusted_group: u32) -> String {
     let bits = match denied.access {
         FileAccess::Read => "r",

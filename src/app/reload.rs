@@ -124,7 +124,11 @@ impl Reload {
         shared_signer.replace(files.signer);
         let file = &settings.callback.signing_secret_file;
         self.settings.callback.signing_secret_file.clone_from(file);
-        log_unsafe_files(&files.unsafe_files);
+        let mut unsafe_files = files.unsafe_files;
+        // The TLS files of other settings are not in use before a restart.
+        let is_tls_in_use = self.settings.server.tls == settings.server.tls;
+        unsafe_files.retain(|fault| is_tls_in_use || !fault.key.starts_with("server.tls."));
+        log_unsafe_files(&unsafe_files);
         log_doubts(&files.weak_secrets, &self.settings.doubts(&self.addresses));
         let sections = changed_sections(&self.settings, &settings);
         if sections.is_empty() {

@@ -13,8 +13,8 @@ use crate::model::{DayFigures, UsedRange, UtcDay};
 /// Longest time for which a figure counts, in intervals of the monitor. Two lost probes leave no
 /// gap, and a daemon or a disk that hangs does.
 const MAX_COVERED_INTERVALS: u32 = 3;
-/// Covered time after which figures are committed for their own sake. A crash loses at most this,
-/// so that a daemon that is restarted once a day still knows more than half of the day.
+/// Covered time after which figures are committed for their own sake. A crash or a stop loses at
+/// most this, so that a daemon that is restarted once a day still knows more than half of the day.
 const MAX_UNCOMMITTED: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The figures that are not committed yet.

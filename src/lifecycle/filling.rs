@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use super::SpaceThresholds;
-use crate::model::{LimitOutlook, LimitOutlooks, SpaceForecast, UseForecast};
+use crate::model::{DAY_SECONDS, LimitOutlook, LimitOutlooks, SpaceForecast, UseForecast};
 
-/// Seconds of a day.
-const DAY_SECONDS: u64 = 24 * 60 * 60;
 /// Use in percent, above which a store can fill up. A use below it leaves time, even if it grows
 /// fast.
 const MIN_USED_PERCENT: u128 = 60;
@@ -58,7 +56,7 @@ fn fills_within(forecast: &UseForecast, limit: Duration, used_percent: u128) -> 
     let later = forecast.full.outlooks.map(LimitOutlooks::later);
     is_used
         && matches!(later, Some(LimitOutlook::Within { days })
-            if Duration::from_secs(u64::from(days).saturating_mul(DAY_SECONDS)) <= limit)
+            if Duration::from_secs(u64::from(days).saturating_mul(u64::from(DAY_SECONDS))) <= limit)
 }
 
 #[cfg(test)]
@@ -80,7 +78,7 @@ mod tests {
     }
 
     fn thresholds(days: u64) -> SpaceThresholds {
-        let filling_up = (days > 0).then(|| Duration::from_secs(days * DAY_SECONDS));
+        let filling_up = (days > 0).then(|| Duration::from_secs(days * u64::from(DAY_SECONDS)));
         SpaceThresholds { filling_up, ..POLICY.space }
     }
 

@@ -44,7 +44,7 @@ pub use rules::text::SESSION_PLACEHOLDER;
 pub use sections::{
     ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, DateForm, HostKeyPolicy,
     MonitorSettings, ReplyMode, STATE_FILES, ServerSettings, Settings, SshSettings, StateSettings,
-    StorageSettings, TlsSettings,
+    StorageSettings, TlsSettings, state_file_access,
 };
 
 #[cfg(test)]

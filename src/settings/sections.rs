@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use crate::catalog::Language;
+use crate::common::FileAccess;
 use crate::model::Role;
 
 /// The files of the daemon in the state directory. A setting must not name one of them for another
@@ -22,6 +23,14 @@ pub const STATE_FILES: [&str; 7] = [
     "ledger.sqlite-journal",
     "master-key",
 ];
+
+/// Returns the access that the daemon needs to a file of [`STATE_FILES`] that exists.
+pub fn state_file_access(name: &str) -> FileAccess {
+    match name {
+        "master-key" | "node-id" => FileAccess::Read,
+        _ => FileAccess::ReadAndWrite,
+    }
+}
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 //!
 //! # Guarantees
 //! - A service manager that does not read its socket delays no task: a send never waits.
-//! - States that it has not received are sent again in their order, with each watchdog ping.
+//! - States that it has not received are sent again in their order, with each watchdog ping,
+//!   and once at the end of the daemon.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;

@@ -21,7 +21,7 @@ use super::state_report::{CopyState, DiskNumbers, KeyState, LockState, StateRepo
 use crate::app::daemon_access::DaemonUser;
 use crate::common::{FileAccess, TrustedOwner, find_denied_access, print_bytes};
 use crate::ledger::{LEDGER_FILE, LOCK_FILE, MASTER_KEY_FILE, read_node_id};
-use crate::settings::STATE_FILES;
+use crate::settings::{STATE_FILES, state_file_access};
 
 /// Maximum length of the request, in bytes: two paths and a folder.
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
@@ -166,9 +166,9 @@ fn write_problem(
             dir.display()
         ));
     }
-    let read_only = [MASTER_KEY_FILE, "node-id"];
-    let written = STATE_FILES.iter().filter(|name| !read_only.contains(name));
-    written.map(|name| dir.join(name)).find_map(|path| user.denial(&path, FileAccess::ReadAndWrite))
+    let files = STATE_FILES.iter().map(|name| (dir.join(name), state_file_access(name)));
+    let mut written = files.filter(|(_, access)| *access == FileAccess::ReadAndWrite);
+    written.find_map(|(path, access)| user.denial(&path, access))
 }
 
 #[allow(clippy::useless_conversion, reason = "the counts have 32 bits on some targets")]

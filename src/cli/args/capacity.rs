@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::connection::CommonArgs;
 use crate::cli::store_reference::StoreReference;
+use crate::model::DAY_SECONDS;
 use crate::query::parse_span;
 
-/// The seconds of a day.
-const DAY_SECONDS: u64 = 24 * 60 * 60;
 /// The longest history that the daemon keeps, in days.
 const MAX_DAYS: u64 = 400;
 
@@ -27,7 +26,7 @@ pub struct CapacityArgs {
 /// Reads a duration as a number of days, rounded up.
 fn parse_days(text: &str) -> Result<u64, String> {
     let span = parse_span(text).as_ref().map(Duration::as_secs);
-    let days = span.map(|seconds| seconds.div_ceil(DAY_SECONDS));
+    let days = span.map(|seconds| seconds.div_ceil(u64::from(DAY_SECONDS)));
     days.filter(|days| (1..=MAX_DAYS).contains(days))
         .ok_or_else(|| "not a duration of 1d to 400d".to_owned())
 }

@@ -228,7 +228,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         #[expect(clippy::disallowed_methods, reason = "a folder of the test")]
         let (dir, secret) = {
-            let dir = tempfile::tempdir().unwrap();
+            // A private folder of `TMPDIR` would deny the access to everything in it.
+            let dir = tempfile::tempdir_in("/tmp").unwrap();
             let archive = dir.path().join("archive");
             std::fs::create_dir(&archive).unwrap();
             std::fs::write(archive.join("key1"), "").unwrap();

@@ -299,7 +299,7 @@ async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
     ];
     for (change, damage) in damages {
         let mut scene = Scene::set(None).await;
-        // Nobody can tell a damage within a commit from the commit itself.
+        // A damage within a commit cannot be distinguished from the commit.
         let uuid = scene.uuid.clone();
         LedgerReader::of(&scene.agent).until_all_delivered(&[uuid]).await;
         assert_eq!(scene.status().await, "Connected");

@@ -12,7 +12,8 @@ use crate::http::api::query_string::QueryParameters;
 use crate::http::api::{AppState, StoreIdPath, response};
 use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
-use crate::query::InvalidParameter;
+use crate::model::DAY_SECONDS;
+use crate::query::{InvalidParameter, parse_span};
 use crate::wire::{CapacityHistoryBody, CapacityPoint, ForecastBody};
 
 /// The number of days without the parameter `since`.
@@ -60,20 +61,10 @@ impl CapacityRequest {
     }
 }
 
-/// Returns the number of days of a duration such as `90d` or `48h`. A part of a day counts as a
-/// day.
+/// Returns the number of days of a duration. A part of a day counts as a day.
 fn parse_days(text: &str) -> Option<u32> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if !number.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let number: u32 = number.parse().ok()?;
-    let days = match unit {
-        "d" => number,
-        "h" => number.div_ceil(24),
-        _ => return None,
-    };
-    (1..=MAX_DAYS).contains(&days).then_some(days)
+    let days = parse_span(text)?.as_secs().div_ceil(u64::from(DAY_SECONDS));
+    u32::try_from(days).ok().filter(|days| (1..=MAX_DAYS).contains(days))
 }
 
 /// Returns the use of a store by day, its limits, and the forecast.
