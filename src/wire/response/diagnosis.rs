@@ -125,18 +125,19 @@ fn impact(word: ProblemWord, language: Language) -> String {
 }
 
 /// Returns the action that helps: that of the fault, of the reason or condition, or of the check.
+/// Its commands are those that stand in this text: an action of one fault may need others, or none.
 fn remedy(finding: &Finding, language: Language) -> RemedyBody {
     let general = match finding.words.first() {
         Some(ProblemWord::Reason(reason)) => reason_guidance(*reason).action,
         Some(ProblemWord::Condition(condition)) => condition_guidance(*condition).action,
         None => finding.check.advice().action,
     };
-    let commands = general.commands().map(str::to_owned).collect();
     let text = match &finding.fault {
         Some(fault) => fault_action(fault, language).into_owned(),
         None => general.plain(language).into_owned(),
     };
-    RemedyBody { text, commands }
+    let commands = general.commands().filter(|command| text.contains(command));
+    RemedyBody { commands: commands.map(str::to_owned).collect(), text }
 }
 
 fn delivery_body(report: &ReportFact) -> DeliveryBody {
@@ -145,5 +146,29 @@ fn delivery_body(report: &ReportFact) -> DeliveryBody {
         last_reply: report.last_reply.clone(),
         next_try: report.next_try.map(|at| at.to_string()),
         pending: report.pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::DoctorCheck;
+    use crate::model::{Fault, Reason};
+
+    fn commands(fault: &Fault, language: Language) -> Vec<String> {
+        let finding = Finding::of_fault(DoctorCheck::SshLogin, Verdict::Error, fault);
+        FindingBody::new(&finding, language).remedy.unwrap().commands
+    }
+
+    #[test]
+    fn the_commands_of_a_remedy_stand_in_its_text() {
+        let fault = Fault::new(Reason::CredentialsRefused, "rejected");
+        let update = "imagestore-agent update STORE";
+        assert_eq!(commands(&fault, Language::English), [update]);
+        assert_eq!(commands(&fault, Language::Chinese), [update]);
+        let own = fault.clone().with_remedy("unlock the account on the server");
+        assert_eq!(commands(&own, Language::English), [""; 0]);
+        let longer = fault_action(&fault, Language::English).into_owned() + "; retry with --force";
+        assert_eq!(commands(&fault.with_remedy(longer), Language::Chinese), [update]);
     }
 }
