@@ -9,7 +9,7 @@ pub const fn condition_guidance(condition: Condition) -> Guidance {
         Condition::Unverified => Guidance {
             meaning: Text {
                 en: "The store has not been probed since the daemon started.",
-                zh: "代理启动后还没有检测过该镜像服务器。",
+                zh: "代理启动后还没有探测过该镜像服务器。",
             },
             impact: Text {
                 en: "The status is the last one known before the start.",
@@ -17,13 +17,13 @@ pub const fn condition_guidance(condition: Condition) -> Guidance {
             },
             action: Text {
                 en: "do nothing: the first probe follows within seconds",
-                zh: "无需处理：首次检测会在几秒内进行",
+                zh: "无需处理：首次探测会在几秒内进行",
             },
         },
         Condition::NotProbed => Guidance {
             meaning: Text {
                 en: "A check that was due has not ended for several of its intervals.",
-                zh: "到期的检测已有数个周期没有完成。",
+                zh: "到期的检查已有数个周期没有完成。",
             },
             impact: Text {
                 en: "The state of the store is unknown, and its status may be outdated.",
@@ -31,7 +31,7 @@ pub const fn condition_guidance(condition: Condition) -> Guidance {
             },
             action: Text {
                 en: "remove the obstacle in the message: the state of the store is unknown until the check ends",
-                zh: "排除消息中所述的障碍：在该检测完成之前，镜像服务器的情况未知",
+                zh: "排除消息中所述的障碍：在该检查完成之前，镜像服务器的情况未知",
             },
         },
         Condition::NearFull => Guidance {
@@ -120,7 +120,7 @@ pub const fn condition_guidance(condition: Condition) -> Guidance {
         Condition::SlowProbe => Guidance {
             meaning: Text {
                 en: "The probes of the directory succeed, but slowly.",
-                zh: "目录检测能成功，但很慢。",
+                zh: "目录探测能成功，但很慢。",
             },
             impact: Text {
                 en: "Images can be read and stored, but slowly.",
@@ -166,7 +166,7 @@ pub const fn condition_guidance(condition: Condition) -> Guidance {
             },
             impact: Text {
                 en: "The daemon may judge a disk that the node no longer uses. Status and capacity may be wrong.",
-                zh: "代理检测的可能是节点已不再使用的磁盘，连接状态和容量可能不准。",
+                zh: "代理检查的可能是节点已不再使用的磁盘，连接状态和容量可能不准。",
             },
             action: Text {
                 en: "restart the daemon's container, and pass the image directories to it with `rslave`",

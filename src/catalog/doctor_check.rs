@@ -1,8 +1,9 @@
 //! The checks of `doctor`: the id of each, the fact that it verifies, and the action that helps if
 //! this is not so.
 
-use super::{Advice, Text};
+use super::{Advice, Text, reason_guidance};
 use crate::common::string_enum;
+use crate::model::Reason;
 
 string_enum! {
     /// A check of `doctor`. Its id is stable.
@@ -134,18 +135,18 @@ impl DoctorCheck {
                     zh: "主密钥可以解密已保存的密码和密钥。",
                 },
                 action: Text {
-                    en: "restore the master key that sealed the secrets, or give each store its credentials again with `imagestore-agent update`",
-                    zh: "恢复加密时使用的主密钥，或用 `imagestore-agent update` 为每个镜像服务器重新填写凭据",
+                    en: "restore the master key that sealed the secrets, or give each store its credentials again with `imagestore-agent update STORE`",
+                    zh: "恢复加密时使用的主密钥，或用 `imagestore-agent update STORE` 为每个镜像服务器重新填写凭据",
                 },
             },
             Self::StateLedger => Advice {
                 meaning: Text {
                     en: "The installed program can read the ledger in `state.dir`.",
-                    zh: "已安装的程序可以读取 `state.dir` 中的账本。",
+                    zh: "已安装的程序可以读取 `state.dir` 中的状态数据库。",
                 },
                 action: Text {
                     en: "install the version that wrote a newer ledger, or restore a damaged one from a backup with all of its files",
-                    zh: "账本较新时，安装写入它的版本；账本损坏时，从备份恢复它的全部文件",
+                    zh: "状态数据库较新时，安装写入它的版本；损坏时，从备份恢复它的全部文件",
                 },
             },
             Self::ServiceRunning => Advice {
@@ -200,12 +201,12 @@ impl DoctorCheck {
             },
             Self::AuthSessions => Advice {
                 meaning: Text {
-                    en: "Somebody can log in: a token, an account or an access key is configured.",
-                    zh: "已配置令牌、账号或 AccessKey，客户端可以登录。",
+                    en: "Clients can log in: a token, an account, an access key, a client certificate, a check of management sessions or a network of the agent protocol is configured.",
+                    zh: "客户端可以登录：已配置令牌、账号、AccessKey、客户端证书、管理节点会话检查或代理协议的网段。",
                 },
                 action: Text {
-                    en: "add a line to `auth.tokens_file`, or use `imagestore-agent account add`, then reload the daemon",
-                    zh: "在 `auth.tokens_file` 中添加一行，或使用 `imagestore-agent account add`，然后重新加载代理",
+                    en: "add a line to `auth.tokens_file`, or use `imagestore-agent account add NAME`, then reload the daemon",
+                    zh: "在 `auth.tokens_file` 中添加一行，或使用 `imagestore-agent account add NAME`，然后重新加载代理",
                 },
             },
             Self::ManagementCallback => Advice {
@@ -294,8 +295,8 @@ impl DoctorCheck {
                     zh: "代理的运行用户有权使用镜像目录。",
                 },
                 action: Text {
-                    en: "run `imagestore-agent init` on the directory as root",
-                    zh: "以 root 身份对该目录执行 `imagestore-agent init`",
+                    en: "run `imagestore-agent init DIRECTORY` as root",
+                    zh: "以 root 身份执行 `imagestore-agent init DIRECTORY`",
                 },
             },
             Self::Write => Advice {
@@ -363,10 +364,7 @@ impl DoctorCheck {
                     en: "The SSH server shows the recorded host key.",
                     zh: "SSH 服务端出示的主机密钥与记录一致。",
                 },
-                action: Text {
-                    en: "compare the fingerprint on the server itself (`ssh-keygen -lf`), then run `imagestore-agent accept-host-key`",
-                    zh: "在服务端本机核对指纹（`ssh-keygen -lf`），然后执行 `imagestore-agent accept-host-key`",
-                },
+                action: reason_guidance(Reason::HostKeyChanged).action,
             },
             Self::SshLogin => Advice {
                 meaning: Text {
@@ -374,8 +372,8 @@ impl DoctorCheck {
                     zh: "用户名及其密码或密钥可以登录。",
                 },
                 action: Text {
-                    en: "correct the store's username, password or key with `imagestore-agent update`",
-                    zh: "用 `imagestore-agent update` 更正镜像服务器的用户名、密码或密钥",
+                    en: "correct the store's username, password or key with `imagestore-agent update STORE`",
+                    zh: "用 `imagestore-agent update STORE` 更正镜像服务器的用户名、密码或密钥",
                 },
             },
             Self::SshProof => Advice {

@@ -58,7 +58,7 @@ impl ZstackCode {
             Self::NotFound => Advice {
                 meaning: Text {
                     en: "The store, the job or the path does not exist here.",
-                    zh: "此处不存在该镜像服务器、作业或路径。",
+                    zh: "此处不存在该镜像服务器、任务或路径。",
                 },
                 action: Text {
                     en: "compare the uuid with `imagestore-agent list`, and the path with `server.base_path`",
@@ -121,8 +121,8 @@ impl ZstackCode {
                     zh: "账号名或密码错误，或者此处不允许任何账号登录。",
                 },
                 action: Text {
-                    en: "use an account of `auth.accounts_file` (`imagestore-agent account add` makes a line for it)",
-                    zh: "使用 `auth.accounts_file` 中的账号（`imagestore-agent account add` 可生成其中一行）",
+                    en: "use an account of `auth.accounts_file` (`imagestore-agent account add NAME` makes a line for it)",
+                    zh: "使用 `auth.accounts_file` 中的账号（`imagestore-agent account add NAME` 可生成其中一行）",
                 },
             },
             Self::SessionInvalid => Advice {

@@ -40,5 +40,5 @@ pub use phrases::{
 };
 pub use reasons::reason_guidance;
 pub use runbook::{Runbook, RunbookText};
-pub use text::Text;
+pub use text::{PROGRAMS, Text};
 pub use topic::{Topic, closest_words, find_topics};

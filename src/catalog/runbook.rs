@@ -64,8 +64,8 @@ const STUCK_CONNECTING: RunbookText = RunbookText {
     },
     steps: &[
         Text {
-            en: "Read the status here: `imagestore-agent show UUID`. It names the failed check with its evidence and the times of the last attempts.",
-            zh: "查看本节点上的状态：`imagestore-agent show UUID`。它会给出失败的检查项及其证据，以及最近几次尝试的时间。",
+            en: "Read the status here: `imagestore-agent show STORE`. It names the failed check with its evidence and the times of the last attempts.",
+            zh: "查看本节点上的状态：`imagestore-agent show STORE`。它会给出失败的检查项及其证据，以及最近几次尝试的时间。",
         },
         Text {
             en: "If the store is Connected or Disconnected here, the result has not reached the management node: go on with the runbook `management-uninformed`.",
@@ -76,8 +76,8 @@ const STUCK_CONNECTING: RunbookText = RunbookText {
             zh: "如果此处也是连接中 (Connecting)，等待这次尝试结束，再看故障原因。若为超时，原因会指出是哪个阶段慢。",
         },
         Text {
-            en: "Follow the action of the reason (`imagestore-agent explain REASON`), then reconnect: `imagestore-agent reconnect UUID`.",
-            zh: "按该原因的处理办法操作（`imagestore-agent explain REASON`），然后重连：`imagestore-agent reconnect UUID`。",
+            en: "Follow the action of the reason (`imagestore-agent explain REASON`), then reconnect: `imagestore-agent reconnect STORE`.",
+            zh: "按该原因的处理办法操作（`imagestore-agent explain REASON`），然后重连：`imagestore-agent reconnect STORE`。",
         },
     ],
 };
@@ -90,8 +90,8 @@ const DISCONNECTED: RunbookText = RunbookText {
     },
     steps: &[
         Text {
-            en: "Read the root cause and its action: `imagestore-agent show UUID`.",
-            zh: "查看根本原因及其处理办法：`imagestore-agent show UUID`。",
+            en: "Read the root cause and its action: `imagestore-agent show STORE`.",
+            zh: "查看根本原因及其处理办法：`imagestore-agent show STORE`。",
         },
         Text {
             en: "Read what it means: `imagestore-agent explain REASON`.",
@@ -102,8 +102,8 @@ const DISCONNECTED: RunbookText = RunbookText {
             zh: "执行处理办法。启用 `monitor.auto_reconnect` 时，检查恢复正常后代理会自动重连。",
         },
         Text {
-            en: "Else, or at once: `imagestore-agent reconnect UUID`, or the button of the management node.",
-            zh: "未启用时，或需要立即恢复：执行 `imagestore-agent reconnect UUID`，或在管理节点界面点击重连。",
+            en: "Else, or at once: `imagestore-agent reconnect STORE`, or the button of the management node.",
+            zh: "未启用时，或需要立即恢复：执行 `imagestore-agent reconnect STORE`，或在管理节点界面点击重连。",
         },
     ],
 };
@@ -122,16 +122,16 @@ const CAPACITY_UNCHANGED: RunbookText = RunbookText {
             zh: "比较块设备与文件系统的大小：`lsblk` 和 `df -h DIRECTORY`。",
         },
         Text {
-            en: "If the filesystem is smaller, grow it with the tool of its type (`xfs_growfs`, `resize2fs`).",
-            zh: "如果文件系统较小，用对应的工具扩容（`xfs_growfs`、`resize2fs`）。",
+            en: "If the filesystem is smaller, grow it with the tool of its type (`xfs_growfs DIRECTORY`, `resize2fs DEVICE`).",
+            zh: "如果文件系统较小，用对应的工具扩容（`xfs_growfs DIRECTORY`、`resize2fs DEVICE`）。",
         },
         Text {
-            en: "Reconnect, which measures again and reports: `imagestore-agent reconnect UUID`. The monitor does the same within `monitor.interval`.",
-            zh: "执行重连，会重新测量并上报：`imagestore-agent reconnect UUID`。监控也会在 `monitor.interval` 内重新测量。",
+            en: "Reconnect, which measures again and reports: `imagestore-agent reconnect STORE`. The monitor does the same within `monitor.interval`.",
+            zh: "执行重连，会重新测量并上报：`imagestore-agent reconnect STORE`。监控也会在 `monitor.interval` 内重新测量并上报。",
         },
         Text {
-            en: "Compare the figures: `imagestore-agent show UUID`. The management node takes total and available capacity from the reconnect, and subtracts its own reserve only when it allocates.",
-            zh: "核对数值：`imagestore-agent show UUID`。管理节点在重连时取得总容量和可用容量，分配时才减去自己的保留容量。",
+            en: "Compare the figures: `imagestore-agent show STORE`. The management node takes total and available capacity from the reconnect, and subtracts its own reserve only when it allocates.",
+            zh: "核对数值：`imagestore-agent show STORE`。管理节点在重连时取得总容量和可用容量，分配时才减去自己的保留容量。",
         },
     ],
 };
@@ -139,21 +139,21 @@ const CAPACITY_UNCHANGED: RunbookText = RunbookText {
 const PASSWORD_CHANGED: RunbookText = RunbookText {
     title: Text { en: "The password or key of the SSH user was changed", zh: "密码改了" },
     situation: Text {
-        en: "The store is Disconnected with `credentials_refused`. The daemon stops after three rejections, so that the account is not locked.",
-        zh: "镜像服务器因 `credentials_refused` 变为失联 (Disconnected)。被拒绝三次后代理停止尝试，以免账号被锁定。",
+        en: "The store is Disconnected with `credentials_refused`. After three rejections within 15 minutes the daemon pauses its logins, until the first of them is 15 minutes old. The server may lock the account at the third one.",
+        zh: "镜像服务器因 `credentials_refused` 变为失联 (Disconnected)。15 分钟内被拒绝三次后，代理暂停登录，直到第一次拒绝已过 15 分钟。服务端可能在第三次拒绝时锁定账号。",
     },
     steps: &[
         Text {
-            en: "Try the login by hand: `ssh -p PORT USER@HOST`.",
-            zh: "手动登录确认：`ssh -p PORT USER@HOST`。",
+            en: "Try the login by hand: `ssh -p PORT USER@HOST`. If the account is locked, unlock it on the server (`faillock --user USER --reset`).",
+            zh: "手动登录确认：`ssh -p PORT USER@HOST`。如果账号已被锁定，在服务端解锁（`faillock --user USER --reset`）。",
         },
         Text {
-            en: "Give the daemon the new password: `imagestore-agent update UUID --password`. It is asked for, and never an argument. The daemon logs in with it before it stores it.",
-            zh: "把新密码告诉代理：`imagestore-agent update UUID --password`。密码以提示方式输入，不会作为参数。代理先用它登录成功，才会保存。",
+            en: "Give the daemon the new password: `imagestore-agent update STORE --password`. It is asked for, and never an argument. The daemon logs in with it before it stores it.",
+            zh: "把新密码告诉代理：`imagestore-agent update STORE --password`。密码以提示方式输入，不会作为参数。代理先用它登录成功，才会保存。",
         },
         Text {
-            en: "For a key: `imagestore-agent update UUID --private-key-file FILE`.",
-            zh: "若使用密钥：`imagestore-agent update UUID --private-key-file FILE`。",
+            en: "For a key: `imagestore-agent update STORE --private-key-file FILE`.",
+            zh: "若使用密钥：`imagestore-agent update STORE --private-key-file FILE`。",
         },
         Text {
             en: "Change it in the management node too, if it logs in to this host itself.",
@@ -178,12 +178,12 @@ const DISK_REPLACED: RunbookText = RunbookText {
             zh: "如果镜像已复制到新磁盘，把 `.imagestore-agent/identity.json` 一并复制。它表明该目录属于哪个镜像服务器。",
         },
         Text {
-            en: "If the host key is new, compare it on the server (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then run `imagestore-agent accept-host-key UUID`.",
-            zh: "如果主机密钥是新的，先在服务端核对（`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`），再执行 `imagestore-agent accept-host-key UUID`。",
+            en: "If the host key is new, compare it on the server (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then run `imagestore-agent accept-host-key STORE`.",
+            zh: "如果主机密钥是新的，先在服务端核对（`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`），再执行 `imagestore-agent accept-host-key STORE`。",
         },
         Text {
-            en: "If `state.dir` was lost, add the directory again with its uuid: `imagestore-agent add --uuid UUID --take-over`.",
-            zh: "如果 `state.dir` 已丢失，用原来的 uuid 重新添加该目录：`imagestore-agent add --uuid UUID --take-over`。",
+            en: "If `state.dir` was lost, add the directory again with its uuid: `imagestore-agent add --uuid UUID --take-over --name NAME --path DIRECTORY --hostname HOST --username USER`.",
+            zh: "如果 `state.dir` 已丢失，用原来的 uuid 重新添加该目录：`imagestore-agent add --uuid UUID --take-over --name NAME --path DIRECTORY --hostname HOST --username USER`。",
         },
     ],
 };
@@ -222,8 +222,8 @@ const MANAGEMENT_UNINFORMED: RunbookText = RunbookText {
     },
     steps: &[
         Text {
-            en: "Read the conditions: `imagestore-agent show UUID`. `delivery_behind` means no answer, `delivery_refused` means an answer that rejects.",
-            zh: "查看告警：`imagestore-agent show UUID`。`delivery_behind` 表示没有应答，`delivery_refused` 表示应答为拒绝。",
+            en: "Read the conditions: `imagestore-agent show STORE`. `delivery_behind` means no answer, `delivery_refused` means an answer that rejects.",
+            zh: "查看告警：`imagestore-agent show STORE`。`delivery_behind` 表示没有应答，`delivery_refused` 表示应答为拒绝。",
         },
         Text {
             en: "Check that this node reaches the address in `callback.urls`: name, port, firewall, certificate.",

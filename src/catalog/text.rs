@@ -14,32 +14,27 @@ pub struct Text {
     pub zh: &'static str,
 }
 
-/// The programs whose calls stand in texts.
-const PROGRAMS: [&str; 25] = [
+/// The programs whose calls stand in texts, in order.
+pub const PROGRAMS: [&str; 20] = [
     "btrfs",
-    "chattr",
-    "chmod",
-    "chown",
     "chronyc",
     "df",
     "dmesg",
-    "docker",
+    "faillock",
     "findmnt",
     "fsck",
     "fscrypt",
     "imagestore-agent",
     "ip",
     "journalctl",
-    "lsattr",
     "lsblk",
-    "mknod",
-    "mount",
-    "namei",
+    "resize2fs",
     "ss",
     "ssh",
     "ssh-keygen",
     "systemctl",
     "umount",
+    "xfs_growfs",
     "xfs_repair",
 ];
 
@@ -94,8 +89,9 @@ pub(super) mod tests {
     const STATUSES: [&str; 3] =
         ["已连接 (Connected)", "连接中 (Connecting)", "失联 (Disconnected)"];
 
-    /// Words that a Chinese text must not have, each with the word of ZStack's user interface.
-    const OTHER_WORDS: [(&str, &str); 9] = [
+    /// Words that a Chinese text must not have, each with the one word for the same thing: that of
+    /// ZStack's user interface, or of the daemon.
+    const OTHER_WORDS: [(&str, &str); 13] = [
         ("备份存储", "镜像服务器"),
         ("镜像存储", "镜像仓库"),
         ("重新连接", "重连"),
@@ -105,6 +101,10 @@ pub(super) mod tests {
         ("主机名", "物理机名"),
         ("登陆", "登录"),
         ("帐号", "账号"),
+        ("账本", "状态数据库"),
+        ("作业", "任务"),
+        ("检测", "探测"),
+        ("系统盘", "根磁盘"),
     ];
 
     /// Asserts that the two languages of a text agree, and that each keeps its rules.
@@ -141,17 +141,26 @@ pub(super) mod tests {
     #[test]
     fn a_command_is_a_part_that_begins_with_a_program() {
         let text = Text {
-            en: "run `mount /data`, then set `storage.full`; see `dmesg`",
-            zh: "运行 `mount /data`，再设置 `storage.full`；查看 `dmesg`",
+            en: "run `umount /data`, then set `storage.full`; see `dmesg`",
+            zh: "运行 `umount /data`，再设置 `storage.full`；查看 `dmesg`",
         };
         assert_text("the example", text);
-        assert_eq!(text.commands().collect::<Vec<_>>(), ["mount /data", "dmesg"]);
+        assert_eq!(text.commands().collect::<Vec<_>>(), ["umount /data", "dmesg"]);
         assert_eq!(
             text.plain(Language::English),
-            "run mount /data, then set storage.full; see dmesg"
+            "run umount /data, then set storage.full; see dmesg"
         );
         let plain = Text { en: "do nothing", zh: "无需处理" };
         assert!(matches!(plain.plain(Language::Chinese), Cow::Borrowed("无需处理")));
+    }
+
+    #[test]
+    fn the_chinese_readme_has_the_words_of_the_texts() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.zh-CN.md");
+        let readme = std::fs::read_to_string(path).unwrap();
+        for (word, better) in OTHER_WORDS {
+            assert!(!readme.contains(word), "{word:?} instead of {better:?}");
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Parser as _;
 use imagestore_agent::app::ExitStatus;
 use imagestore_agent::catalog::{
-    DoctorCheck, ExitCause, Guidance, KNOWN_MESSAGES, Language, Runbook, Text, ZstackCode,
-    condition_guidance, reason_guidance,
+    DoctorCheck, ExitCause, Guidance, KNOWN_MESSAGES, Language, PROGRAMS, Runbook, Text,
+    ZstackCode, condition_guidance, reason_guidance,
 };
 use imagestore_agent::model::{Condition, Reason};
 use imagestore_agent::wire::{ERROR_CODES, MAX_BODY_BYTES};
@@ -108,6 +109,57 @@ fn catalog_texts() -> Vec<Text> {
 }
 
 #[test]
+/// Returns a value in place of each placeholder of a command.
+fn with_values(command: &str) -> Vec<&str> {
+    let value = |word| match word {
+        "STORE" | "NAME" => "images",
+        "UUID" => "4cd9fb914f5f4a1d8d2f000000000001",
+        "DIRECTORY" | "FILE" => "/data/images",
+        "HOST" | "ADDRESS" => "192.0.2.7",
+        "USER" => "storage",
+        "REASON" => "not_mounted",
+        _ => word,
+    };
+    let words: Vec<&str> = command.split(' ').map(value).collect();
+    let is_placeholder = |word: &&str| word.bytes().all(|byte| byte.is_ascii_uppercase());
+    assert!(!words.iter().any(is_placeholder), "{command}: a placeholder without a value");
+    words
+}
+
+#[test]
+fn the_commands_in_the_texts_are_complete() {
+    let texts = catalog_texts();
+    let commands: BTreeSet<&str> = texts.iter().flat_map(|text| text.commands()).collect();
+    let own: Vec<&&str> =
+        commands.iter().filter(|it| it.starts_with("imagestore-agent ")).collect();
+    assert!(own.len() > 10, "{own:?}");
+    for command in own {
+        // `help` is answered by clap, as an error with the exit code 0.
+        if let Err(error) = Args::try_parse_from(with_values(command)) {
+            assert_eq!(error.exit_code(), 0, "{command}: {error}");
+        }
+    }
+    // What the command line cannot know: each of these programs needs an operand.
+    for program in ["ssh-keygen", "umount", "fsck", "xfs_repair", "xfs_growfs", "resize2fs"] {
+        for command in commands.iter().filter(|it| it.split(' ').next() == Some(program)) {
+            let last = command.split(' ').next_back().unwrap();
+            let is_operand = last != program && !last.starts_with('-');
+            assert!(is_operand, "{command}: an operand is missing");
+        }
+    }
+}
+
+#[test]
+fn every_program_of_the_texts_is_called_in_one() {
+    let texts = catalog_texts();
+    let called: BTreeSet<&str> = texts
+        .iter()
+        .flat_map(|text| text.commands())
+        .filter_map(|it| it.split(' ').next())
+        .collect();
+    assert_eq!(PROGRAMS.into_iter().collect::<BTreeSet<_>>(), called);
+}
+
 fn the_settings_in_the_texts_exist() {
     let example = text("config/agent.toml");
     let mut section = String::new();

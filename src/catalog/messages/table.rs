@@ -45,8 +45,8 @@ pub const KNOWN_MESSAGES: &[KnownMessage] = &[
             "该问题可能是由不正确的用户名、密码、SSH端口或者不稳定的网络环境引起的",
         ],
         meaning: Text {
-            en: "The management node has this one text for every trouble of an SSH login. The daemon tells the causes apart: the reason is in `opaque.reason` and in `imagestore-agent show UUID`.",
-            zh: "管理节点对所有 SSH 登录问题都只有这一种提示。代理能区分具体原因，见 `opaque.reason` 和 `imagestore-agent show UUID`。",
+            en: "The management node has this one text for every trouble of an SSH login. The daemon tells the causes apart: the reason is in `opaque.reason` and in `imagestore-agent show STORE`.",
+            zh: "管理节点对所有 SSH 登录问题都只有这一种提示。代理能区分具体原因，见 `opaque.reason` 和 `imagestore-agent show STORE`。",
         },
         reasons: &[
             Reason::CredentialsRefused,
@@ -64,8 +64,8 @@ pub const KNOWN_MESSAGES: &[KnownMessage] = &[
         ],
         conditions: &[],
         action: Text {
-            en: "read the reason with `imagestore-agent show UUID`, then `imagestore-agent explain REASON`",
-            zh: "用 `imagestore-agent show UUID` 查看原因，再用 `imagestore-agent explain REASON` 查看说明",
+            en: "read the reason with `imagestore-agent show STORE`, then `imagestore-agent explain REASON`",
+            zh: "用 `imagestore-agent show STORE` 查看原因，再用 `imagestore-agent explain REASON` 查看说明",
         },
         runbook: Some(Runbook::PasswordChanged),
     },
@@ -110,8 +110,8 @@ pub const KNOWN_MESSAGES: &[KnownMessage] = &[
         reasons: NOT_CONNECTED,
         conditions: &[Condition::DeliveryBehind],
         action: Text {
-            en: "read the status and the reason here with `imagestore-agent show UUID`, then reconnect with `imagestore-agent reconnect UUID`",
-            zh: "用 `imagestore-agent show UUID` 查看本节点上的状态和原因，然后用 `imagestore-agent reconnect UUID` 重连",
+            en: "read the status and the reason here with `imagestore-agent show STORE`, then reconnect with `imagestore-agent reconnect STORE`",
+            zh: "用 `imagestore-agent show STORE` 查看本节点上的状态和原因，然后用 `imagestore-agent reconnect STORE` 重连",
         },
         runbook: Some(Runbook::Disconnected),
     },
@@ -140,8 +140,8 @@ pub const KNOWN_MESSAGES: &[KnownMessage] = &[
         reasons: NOT_CONNECTED,
         conditions: &[Condition::DeliveryBehind],
         action: Text {
-            en: "compare status, state and zones in `imagestore-agent show UUID`, then reconnect with `imagestore-agent reconnect UUID`",
-            zh: "在 `imagestore-agent show UUID` 中核对连接状态、可用状态和区域，然后用 `imagestore-agent reconnect UUID` 重连",
+            en: "compare status, state and zones in `imagestore-agent show STORE`, then reconnect with `imagestore-agent reconnect STORE`",
+            zh: "在 `imagestore-agent show STORE` 中核对连接状态、可用状态和区域，然后用 `imagestore-agent reconnect STORE` 重连",
         },
         runbook: Some(Runbook::Disconnected),
     },
@@ -165,8 +165,8 @@ pub const KNOWN_MESSAGES: &[KnownMessage] = &[
         reasons: &[],
         conditions: NO_ROOM,
         action: Text {
-            en: "compare total and available capacity in `imagestore-agent show UUID` with `df -h DIRECTORY`, then remove images or grow the filesystem",
-            zh: "把 `imagestore-agent show UUID` 中的总容量、可用容量与 `df -h DIRECTORY` 对照，然后删除镜像或扩容文件系统",
+            en: "compare total and available capacity in `imagestore-agent show STORE` with `df -h DIRECTORY`, then remove images or grow the filesystem",
+            zh: "把 `imagestore-agent show STORE` 中的总容量、可用容量与 `df -h DIRECTORY` 对照，然后删除镜像或扩容文件系统",
         },
         runbook: Some(Runbook::DiskFull),
     },
@@ -203,8 +203,8 @@ pub const KNOWN_MESSAGES: &[KnownMessage] = &[
         reasons: &[Reason::DifferentHost, Reason::ConnectionRefused],
         conditions: &[],
         action: Text {
-            en: "give the store an address of this node that the hosts reach: `imagestore-agent update UUID --hostname ADDRESS`",
-            zh: "为镜像服务器填写物理机可访问的本节点地址：`imagestore-agent update UUID --hostname ADDRESS`",
+            en: "give the store an address of this node that the hosts reach: `imagestore-agent update STORE --hostname ADDRESS`",
+            zh: "为镜像服务器填写物理机可访问的本节点地址：`imagestore-agent update STORE --hostname ADDRESS`",
         },
         runbook: None,
     },
@@ -250,8 +250,8 @@ pub const KNOWN_MESSAGES: &[KnownMessage] = &[
         reasons: &[],
         conditions: &[],
         action: Text {
-            en: "use an account of `auth.accounts_file` (`imagestore-agent account add` makes a line for it)",
-            zh: "使用 `auth.accounts_file` 中的账号（`imagestore-agent account add` 可生成其中一行）",
+            en: "use an account of `auth.accounts_file` (`imagestore-agent account add NAME` makes a line for it)",
+            zh: "使用 `auth.accounts_file` 中的账号（`imagestore-agent account add NAME` 可生成其中一行）",
         },
         runbook: None,
     },

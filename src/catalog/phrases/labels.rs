@@ -56,7 +56,7 @@ pub fn status_phrase(status: Status, lasted: Option<Duration>, language: Languag
     }
 }
 
-/// Returns a status that nobody has checked since the daemon ended.
+/// Returns the status from the ledger, which is unchecked since the daemon ended.
 pub fn last_known_phrase(status: Status, language: Language) -> String {
     let status = status_phrase(status, None, language);
     match language {

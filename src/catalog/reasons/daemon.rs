@@ -1,17 +1,17 @@
 //! The reasons that lie in the daemon itself, and say nothing about the store.
 
-use super::impact::{ADD_REFUSED, NO_CHANGES, REPEATS_ITSELF, REQUEST_LOST, ZONES_STAY};
+use super::impact::{ADD_REFUSED, INTERRUPTED, NO_CHANGES, REQUEST_LOST, ZONES_STAY};
 use crate::catalog::{Guidance, Text};
 
 pub(super) const INTERRUPTED_BY_RESTART: Guidance = Guidance {
     meaning: Text {
         en: "The daemon was restarted while an attempt or a job ran.",
-        zh: "连接尝试或作业进行时，代理被重启了。",
+        zh: "连接尝试或任务进行时，代理被重启了。",
     },
-    impact: REPEATS_ITSELF,
+    impact: INTERRUPTED,
     action: Text {
-        en: "do nothing: a new attempt starts automatically",
-        zh: "无需处理：新的连接尝试会自动开始",
+        en: "read the store, and repeat the request of a job with a new job uuid if it is needed: an attempt starts again automatically, a job does not",
+        zh: "查看镜像服务器；若仍需要被中断的任务，用新的任务 uuid 再次发送请求：连接尝试会自动重新开始，任务不会",
     },
 };
 

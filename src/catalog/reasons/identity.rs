@@ -60,12 +60,12 @@ pub(super) const NOT_MOUNTED: Guidance = Guidance {
 pub(super) const ON_ROOT_DISK: Guidance = Guidance {
     meaning: Text {
         en: "The directory lies on the root disk of this node, which images would fill.",
-        zh: "该目录位于本节点的系统盘上，镜像会占满系统盘。",
+        zh: "该目录位于本节点的根磁盘上，镜像会占满根磁盘。",
     },
     impact: ADD_REFUSED,
     action: Text {
         en: "mount a data disk at the directory first, or set `storage.allow_root_disk = true` to permit the root disk",
-        zh: "先把数据盘挂载到该目录，或设置 `storage.allow_root_disk = true` 以允许使用系统盘",
+        zh: "先把数据盘挂载到该目录，或设置 `storage.allow_root_disk = true` 以允许使用根磁盘",
     },
 };
 

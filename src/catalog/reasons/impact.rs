@@ -50,10 +50,10 @@ pub(super) const REQUEST_LOST: Text = Text {
     zh: "请求没有生效。这与镜像服务器本身无关，其连接状态保持不变。",
 };
 
-/// Interruptions that end by themselves.
-pub(super) const REPEATS_ITSELF: Text = Text {
-    en: "The images are untouched. The store is Connecting until the new attempt has ended, and the management node is informed of the result.",
-    zh: "镜像数据不受影响。新的连接尝试结束之前，镜像服务器处于连接中 (Connecting)，结果会通知管理节点。",
+/// Interruptions by a restart: an attempt starts again, a job does not.
+pub(super) const INTERRUPTED: Text = Text {
+    en: "The images are untouched. An attempt starts again: the store is Connecting until it has ended, and the management node is informed of the result. A job does not start again, and its change may have been made.",
+    zh: "镜像数据不受影响。连接尝试会重新开始：结束之前镜像服务器处于连接中 (Connecting)，结果会通知管理节点。任务不会重新开始，其更改可能已经生效。",
 };
 
 /// Trouble of the daemon's own disk.

@@ -22,8 +22,8 @@ pub(super) const HOST_KEY_CHANGED: Guidance = Guidance {
     },
     impact: LOGIN_HARD,
     action: Text {
-        en: "compare the fingerprint on the server itself (`ssh-keygen -lf`): if it is the same, run `imagestore-agent accept-host-key`; if not, identify the host that answers at this address",
-        zh: "在服务端本机核对指纹（`ssh-keygen -lf`）：若一致，执行 `imagestore-agent accept-host-key`；若不一致，查明是哪台机器在使用该地址",
+        en: "compare the fingerprint on the server itself (`ssh-keygen -lf FILE`): if it is the same, run `imagestore-agent accept-host-key STORE`; if not, identify the host that answers at this address",
+        zh: "在服务端本机核对指纹（`ssh-keygen -lf FILE`）：若一致，执行 `imagestore-agent accept-host-key STORE`；若不一致，查明是哪台机器在使用该地址",
     },
 };
 
@@ -34,8 +34,8 @@ pub(super) const HOST_KEY_UNKNOWN: Guidance = Guidance {
     },
     impact: LOGIN_HARD,
     action: Text {
-        en: "add the store with `hostKeyFingerprint`, as `ssh-keygen -l` prints it on the server; for an existing store, run `imagestore-agent accept-host-key`",
-        zh: "添加镜像服务器时填写 `hostKeyFingerprint`，其值为服务端上 `ssh-keygen -l` 的输出；对已有的镜像服务器，执行 `imagestore-agent accept-host-key`",
+        en: "add the store with `hostKeyFingerprint`, as `ssh-keygen -lf FILE` prints it on the server; for an existing store, run `imagestore-agent accept-host-key STORE`",
+        zh: "添加镜像服务器时填写 `hostKeyFingerprint`，其值为服务端上 `ssh-keygen -lf FILE` 的输出；对已有的镜像服务器，执行 `imagestore-agent accept-host-key STORE`",
     },
 };
 
@@ -46,8 +46,8 @@ pub(super) const CREDENTIALS_REFUSED: Guidance = Guidance {
     },
     impact: LOGIN_HARD,
     action: Text {
-        en: "correct the store's username, password or key with `imagestore-agent update`",
-        zh: "用 `imagestore-agent update` 更正镜像服务器的用户名、密码或密钥",
+        en: "correct the store's username, password or key with `imagestore-agent update STORE`",
+        zh: "用 `imagestore-agent update STORE` 更正镜像服务器的用户名、密码或密钥",
     },
 };
 
@@ -94,8 +94,8 @@ pub(super) const SECRET_UNREADABLE: Guidance = Guidance {
     },
     impact: LOGIN_HARD,
     action: Text {
-        en: "restore the master key that sealed the secret, or give the store its credentials again with `imagestore-agent update`",
-        zh: "恢复加密时使用的主密钥，或用 `imagestore-agent update` 重新填写镜像服务器的凭据",
+        en: "restore the master key that sealed the secret, or give the store its credentials again with `imagestore-agent update STORE`",
+        zh: "恢复加密时使用的主密钥，或用 `imagestore-agent update STORE` 重新填写镜像服务器的凭据",
     },
 };
 
@@ -106,7 +106,7 @@ pub(super) const CREDENTIALS_OUT_OF_SCOPE: Guidance = Guidance {
     },
     impact: LOGIN_HARD,
     action: Text {
-        en: "give the store its password or private key again with `imagestore-agent update`: without a pinned key, a stored secret is sent only to the hostname and port that it was given for",
-        zh: "用 `imagestore-agent update` 重新填写镜像服务器的密码或私钥：没有已记录的主机密钥时，保存的凭据只发送给当初指定的物理机名和端口",
+        en: "give the store its password or private key again with `imagestore-agent update STORE`: without a pinned key, a stored secret is sent only to the hostname and port that it was given for",
+        zh: "用 `imagestore-agent update STORE` 重新填写镜像服务器的密码或私钥：没有已记录的主机密钥时，保存的凭据只发送给当初指定的物理机名和端口",
     },
 };

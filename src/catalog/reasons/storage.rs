@@ -10,8 +10,8 @@ pub(super) const PERMISSION_DENIED: Guidance = Guidance {
     },
     impact: STORE_DOWN_HARD,
     action: Text {
-        en: "run `imagestore-agent init` on the directory as root, to give the daemon's user access to it",
-        zh: "以 root 身份对该目录执行 `imagestore-agent init`，为代理的运行用户授权",
+        en: "run `imagestore-agent init DIRECTORY` as root, to give the daemon's user access to it",
+        zh: "以 root 身份执行 `imagestore-agent init DIRECTORY`，为代理的运行用户授权",
     },
 };
 
@@ -106,8 +106,8 @@ pub(super) const FILESYSTEM_CORRUPT: Guidance = Guidance {
     },
     impact: STORE_DOWN_HARD,
     action: Text {
-        en: "unmount the filesystem and repair it (`fsck`, `xfs_repair`, `btrfs check`): its structures are damaged; check the disk too",
-        zh: "卸载文件系统并修复（`fsck`、`xfs_repair`、`btrfs check`）：其结构已损坏；同时检查磁盘",
+        en: "unmount the filesystem and repair it (`fsck DEVICE`, `xfs_repair DEVICE`, `btrfs check DEVICE`): its structures are damaged; check the disk too",
+        zh: "卸载文件系统并修复（`fsck DEVICE`、`xfs_repair DEVICE`、`btrfs check DEVICE`）：其结构已损坏；同时检查磁盘",
     },
 };
 
@@ -118,8 +118,8 @@ pub(super) const FILESYSTEM_KEY_MISSING: Guidance = Guidance {
     },
     impact: STORE_DOWN_HARD,
     action: Text {
-        en: "unlock the encrypted directory (`fscrypt unlock`), or add its key to the kernel again",
-        zh: "解锁加密目录（`fscrypt unlock`），或重新把密钥加载到内核",
+        en: "unlock the encrypted directory (`fscrypt unlock DIRECTORY`), or add its key to the kernel again",
+        zh: "解锁加密目录（`fscrypt unlock DIRECTORY`），或重新把密钥加载到内核",
     },
 };
 
@@ -150,7 +150,7 @@ pub(super) const OPERATION_UNSUPPORTED: Guidance = Guidance {
 pub(super) const PROBE_TIMEOUT: Guidance = Guidance {
     meaning: Text {
         en: "The disk did not answer a probe within `monitor.probe_deadline`.",
-        zh: "磁盘在 `monitor.probe_deadline` 内没有响应检测。",
+        zh: "磁盘在 `monitor.probe_deadline` 内没有响应探测。",
     },
     impact: STORE_DOWN_SOFT,
     action: Text {
@@ -162,12 +162,12 @@ pub(super) const PROBE_TIMEOUT: Guidance = Guidance {
 pub(super) const PROBE_STUCK: Guidance = Guidance {
     meaning: Text {
         en: "A probe hangs in the kernel, and no other one starts until it ends.",
-        zh: "一次检测卡在内核中，在它结束之前不会启动新的检测。",
+        zh: "一次探测卡在内核中，在它结束之前不会启动新的探测。",
     },
     impact: STORE_DOWN_SOFT,
     action: Text {
-        en: "restore the disk or its server, or run `umount -f` on the mount: a probe hangs in the kernel",
-        zh: "恢复磁盘或存储服务端，或对该挂载执行 `umount -f`：有检测卡在内核中",
+        en: "restore the disk or its server, or run `umount -f MOUNTPOINT`: a probe hangs in the kernel",
+        zh: "恢复磁盘或存储服务端，或执行 `umount -f MOUNTPOINT`：有探测卡在内核中",
     },
 };
 

@@ -137,7 +137,7 @@ fn unanswerable_fault(username: &str, reason: UnanswerablePrompts, texts: &str) 
             let details =
                 format!("the server accepts {username}'s password but requires a new one first");
             Fault::new(Reason::CredentialsRefused, details).with_remedy(
-                "change the user's password on the server, then give the store the new one: imagestore-agent update",
+                "change the user's password on the server, then give the store the new one: imagestore-agent update STORE",
             )
         }
         UnanswerablePrompts::SecondFactor => {

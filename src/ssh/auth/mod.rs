@@ -115,7 +115,7 @@ fn unreadable_answer_fault(pending: Option<AuthMethod>) -> Fault {
                        time; it may be asking for a new password (RFC 4252 section 8)";
         Fault::new(Reason::AuthTimeout, details).with_remedy(
             "change the password on the server if it has expired, and give the store the new one \
-             (imagestore-agent update); if it has not, check the log of sshd and its PAM modules",
+             (imagestore-agent update STORE); if it has not, check the log of sshd and its PAM modules",
         )
     } else {
         let details = "the server answered the login, but neither accepted nor rejected it in time";

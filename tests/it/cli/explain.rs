@@ -111,9 +111,9 @@ fn the_output_as_json_has_the_commands_as_data() {
     assert_eq!(entry["kind"], "reason");
     assert_eq!(entry["word"], "host_key_changed");
     assert_eq!(entry["pace"], "hard");
-    let commands = ["ssh-keygen -lf", "imagestore-agent accept-host-key"];
+    let commands = ["ssh-keygen -lf FILE", "imagestore-agent accept-host-key STORE"];
     assert_eq!(entry["commands"], serde_json::json!(commands));
-    assert!(entry["action"].as_str().unwrap().contains("核对指纹（ssh-keygen -lf）"));
+    assert!(entry["action"].as_str().unwrap().contains("核对指纹（ssh-keygen -lf FILE）"));
     let both = explained(&["state_disk_trouble", "--json"]);
     let both: Value = serde_json::from_str(&both).unwrap();
     let kinds: Vec<&Value> =
