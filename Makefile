@@ -167,7 +167,7 @@ bench: $(PEERS)
 hung:
 	HUNG_PERIODS=1000 $(CARGO) nextest run --locked --profile nightly a_hung_disk_costs_no_more
 
-# Kills the daemon and its receiver a thousand times, at random moments.
+# Kills the daemon a thousand times, at random moments, while its receiver stops and restarts.
 kills:
 	RANDOM_JOBS=1000 RANDOM_KILLS=1000 RANDOM_CALLS=30000 $(CARGO) nextest run --locked --profile nightly --no-capture whichever_process_dies whenever_the_daemon_dies
 

@@ -10,7 +10,8 @@ use imagestore_agent::catalog::{
     DoctorCheck, ExitCause, Guidance, KNOWN_MESSAGES, Language, PROGRAMS, Runbook, Text,
     ZstackCode, condition_guidance, reason_guidance,
 };
-use imagestore_agent::model::{Condition, Reason};
+use imagestore_agent::cli::Args;
+use imagestore_agent::model::{Check, Condition, Reason};
 use imagestore_agent::wire::{ERROR_CODES, MAX_BODY_BYTES};
 
 fn text(name: &str) -> String {
@@ -108,7 +109,6 @@ fn catalog_texts() -> Vec<Text> {
     texts
 }
 
-#[test]
 /// Returns a value in place of each placeholder of a command.
 fn with_values(command: &str) -> Vec<&str> {
     let value = |word| match word {
@@ -160,6 +160,7 @@ fn every_program_of_the_texts_is_called_in_one() {
     assert_eq!(PROGRAMS.into_iter().collect::<BTreeSet<_>>(), called);
 }
 
+#[test]
 fn the_settings_in_the_texts_exist() {
     let example = text("config/agent.toml");
     let mut section = String::new();
@@ -224,6 +225,14 @@ fn every_folder_of_a_module_is_described() {
         .map(|(folder, _)| folder.to_owned())
         .collect();
     assert_eq!(described, found);
+}
+
+#[test]
+fn the_readmes_have_the_number_of_the_reasons_of_a_login() {
+    let of_login = Reason::ALL.iter().filter(|it| it.failed_check() == Check::Ssh).count();
+    assert!(text("README.md").contains(&format!("[{of_login} reasons](docs/faults.md)")));
+    let chinese = text("README.zh-CN.md");
+    assert!(chinese.contains(&format!("[{of_login} 种原因](docs/zh/faults.md)")));
 }
 
 /// Returns the lines of prose that are too long: not those of tables and of code.
