@@ -228,6 +228,22 @@ fn every_folder_of_a_module_is_described() {
 }
 
 #[test]
+fn the_sources_that_the_architecture_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = text("docs/architecture.md");
+    let is_path = |span: &&str| span.ends_with(".rs") && span.contains('/') && !span.contains(' ');
+    let paths: BTreeSet<&str> =
+        page.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).filter(is_path).collect();
+    assert!(paths.len() > 100, "only {} paths found", paths.len());
+    let exists = |path: &&str| match path.starts_with("tests/") {
+        true => root.join(path).is_file(),
+        false => root.join("src").join(path).is_file(),
+    };
+    let lost: Vec<_> = paths.into_iter().filter(|path| !exists(path)).collect();
+    assert_eq!(lost, [""; 0]);
+}
+
+#[test]
 fn the_readmes_have_the_number_of_the_reasons_of_a_login() {
     let of_login = Reason::ALL.iter().filter(|it| it.failed_check() == Check::Ssh).count();
     assert!(text("README.md").contains(&format!("[{of_login} reasons](docs/faults.md)")));
