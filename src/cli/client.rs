@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -325,6 +325,8 @@ impl DaemonAddress {
             Self::Url { authority, token, .. } => (authority.as_str(), token.as_ref()),
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+        // The events of all stores are a stream by default.
+        request = request.header(ACCEPT, "application/json");
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("OAuth {}", token.expose_secret()));
         }

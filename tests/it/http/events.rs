@@ -19,6 +19,7 @@ use crate::support::http_server::{
 };
 
 const PATH: &str = "/imagestore/events";
+const JSON: &str = "Accept: application/json\r\n";
 /// As long as any event of a test takes on a machine with much to do.
 const TEST_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -53,7 +54,8 @@ async fn server_with_store(limits: imagestore_agent::http::ServerLimits) -> Test
 
 async fn page(server: &TestServer, query: &str) -> HttpResponse {
     let line = format!("GET {PATH}{query}");
-    let request = HttpRequest { token: Some(READER), ..HttpRequest::new(&line, "") };
+    let request =
+        HttpRequest { headers: JSON, token: Some(READER), ..HttpRequest::new(&line, "") };
     let answer = server.ask(request).await;
     for event in answer.body["events"].as_array().into_iter().flatten() {
         let mut line = event.clone();
@@ -301,6 +303,25 @@ async fn a_stream_tells_what_happens_and_is_resumed_without_a_loss() {
 }
 
 #[tokio::test]
+async fn the_response_is_a_stream_by_default_and_a_page_where_json_is_preferred() {
+    let server = server_with_store(Default::default()).await;
+    let line = format!("GET {PATH}");
+    for (accept, kind) in [
+        ("", "text/event-stream"),
+        ("Accept: */*\r\n", "text/event-stream"),
+        ("Accept: application/json, text/event-stream\r\n", "text/event-stream"),
+        ("Accept: application/json\r\n", "application/json;charset=UTF-8"),
+        ("Accept: text/*;q=0.5\r\nAccept: */*\r\n", "application/json;charset=UTF-8"),
+    ] {
+        let request = HttpRequest { headers: accept, ..HttpRequest::new(&line, "") };
+        let mut connection = server.connect().await;
+        connection.write_all(&request.bytes()).await.unwrap();
+        let head = read_head(&mut BufReader::new(connection)).await;
+        assert_eq!((head.status, head.header("content-type")), (200, Some(kind)), "{accept:?}");
+    }
+}
+
+#[tokio::test]
 async fn ten_thousand_events_pass_a_stream_while_they_are_added() {
     let server = server_with_store(Default::default()).await;
     let ledger = server.ledger().clone();
@@ -380,7 +401,7 @@ async fn streams_have_a_limit_of_their_own_and_take_no_permit_from_others() {
     assert_eq!(refused.error("/opaque/reason"), "agent_busy");
     assert!(refused.header("retry-after").is_some());
     let line = format!("GET {PATH}");
-    let request = HttpRequest::new(&line, "");
+    let request = HttpRequest { headers: JSON, ..HttpRequest::new(&line, "") };
     let mut local = server.connect_local().await;
     local.write_all(&request.bytes()).await.unwrap();
     assert_eq!(read_answer(&mut local).await.status, 200);

@@ -61,7 +61,7 @@ impl EventsRequest {
         parameters: &QueryParameters,
         headers: &HeaderMap,
     ) -> Result<Self, ApiError> {
-        let mut request = Self::parse_parameters(parameters, accepts_stream(headers))
+        let mut request = Self::parse_parameters(parameters, selects_stream(headers))
             .map_err(ApiError::InvalidParameter)?;
         if let Some(cursor) = last_event_id(headers)? {
             request.start = EventStart::After(cursor);
@@ -119,7 +119,10 @@ impl EventsRequest {
         };
         let form = match (is_stream, limit) {
             (true, Some(_)) => {
-                return Err(InvalidParameter::new("limit", "a stream of events has no limit"));
+                return Err(InvalidParameter::new(
+                    "limit",
+                    "a stream of events has no limit; a page has one, with Accept: application/json",
+                ));
             }
             (true, None) => EventForm::Stream,
             (false, limit) => EventForm::Page(limit.unwrap_or(DEFAULT_PAGE_EVENTS)),
@@ -134,20 +137,34 @@ fn known_kinds() -> String {
     format!("expected a list with commas of {}", kinds.join(", "))
 }
 
-/// Returns true if the client accepts a stream. A range such as `*/*` selects JSON.
-fn accepts_stream(headers: &HeaderMap) -> bool {
+/// Returns true if the response is a stream: unless the client prefers JSON to it.
+fn selects_stream(headers: &HeaderMap) -> bool {
+    let json = accepted_weight(headers, "application/json");
+    json.is_none_or(|json| json <= accepted_weight(headers, EVENT_STREAM).unwrap_or_default())
+}
+
+/// Returns the weight of a media type: that of the most specific range with it (RFC 9110 section
+/// 12.5.1). Returns `None` without such a range.
+fn accepted_weight(headers: &HeaderMap, media_type: &str) -> Option<f32> {
+    let (group, _) = media_type.split_once('/')?;
     let lists = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut ranges = lists.flat_map(|list| list.split(','));
-    ranges.any(|range| {
+    let ranges = lists.flat_map(|list| list.split(',')).filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
-        let is_stream = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM));
-        // RFC 9110 section 12.4.2: the weight 0 means "not acceptable".
-        let is_refused = |part: &str| {
-            let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
-            weight.and_then(|weight| weight.parse::<f32>().ok()).is_some_and(|weight| weight <= 0.0)
+        let range = parts.next()?;
+        let specificity = match range.split_once('/')? {
+            _ if range.eq_ignore_ascii_case(media_type) => 2,
+            (range_group, "*") if range_group.eq_ignore_ascii_case(group) => 1,
+            ("*", "*") => 0,
+            _ => return None,
         };
-        is_stream && !parts.any(is_refused)
-    })
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        let weight = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok());
+        // The weight 0 means "not acceptable". An invalid one is the default.
+        let weight = weight.filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(1.0);
+        Some((specificity, weight))
+    });
+    let best = ranges.max_by(|(one, a), (two, b)| one.cmp(two).then(a.total_cmp(b)));
+    best.map(|(_, weight)| weight)
 }
 
 /// Returns the cursor of the last event that the client has, if it names one. A browser sends an
@@ -171,6 +188,7 @@ mod tests {
     use super::*;
 
     const CURSOR: &str = "00000000000000000000000000000001-7";
+    const JSON: &[(&str, &str)] = &[("accept", "application/json")];
 
     fn parse(query: &str, headers: &[(&'static str, &str)]) -> Result<EventsRequest, String> {
         let mut map = HeaderMap::new();
@@ -183,17 +201,17 @@ mod tests {
 
     #[test]
     fn every_parameter_is_honoured_or_refused() {
-        let page = parse("", &[]).unwrap();
+        let page = parse("", JSON).unwrap();
         assert_eq!(page.form, EventForm::Page(100));
         assert_eq!((page.start, page.store, page.kinds), (EventStart::Oldest, None, vec![]));
         let uuid = StoreUuid::from_u128(5);
         let query = format!("store={uuid}&kind=added,gap&limit=1000&after={CURSOR}");
-        let full = parse(&query, &[]).unwrap();
+        let full = parse(&query, JSON).unwrap();
         assert_eq!(full.store, Some(uuid));
         assert_eq!(full.kinds, [EventKind::Added, EventKind::Gap]);
         assert_eq!(full.form, EventForm::Page(1000));
         assert_eq!(full.start, EventStart::After(CURSOR.parse().unwrap()));
-        let since = parse("since=2h", &[]).unwrap().start;
+        let since = parse("since=2h", JSON).unwrap().start;
         assert_eq!(since, EventStart::Since(Duration::from_secs(7200)));
         for query in [
             "limit=0",
@@ -216,28 +234,43 @@ mod tests {
             "count",
             "=",
         ] {
-            assert!(parse(query, &[]).is_err(), "{query}");
+            assert!(parse(query, JSON).is_err(), "{query}");
         }
-        assert!(parse(&format!("since=2h&after={CURSOR}"), &[]).is_err());
+        assert!(parse(&format!("since=2h&after={CURSOR}"), JSON).is_err());
     }
 
     #[test]
-    fn the_accept_header_selects_a_stream() {
-        for (accept, expected) in [
+    fn the_response_is_a_stream_unless_json_is_preferred() {
+        for (accept, is_stream) in [
             ("text/event-stream", true),
             ("Text/Event-Stream; charset=utf-8", true),
-            ("application/json, text/event-stream;q=0.5", true),
-            ("text/event-stream;q=0", false),
-            ("text/event-stream; q=0.000", false),
-            ("*/*", false),
-            ("text/*", false),
+            ("*/*", true),
+            ("text/*", true),
+            ("", true),
+            ("text/html", true),
+            ("application/json, text/event-stream", true),
+            ("application/json;q=0.5, */*", true),
+            ("application/json;q=0.2, text/*;q=0.3, */*;q=0.9", true),
+            ("application/json;q=0", true),
             ("application/json", false),
-            ("", false),
+            ("Application/JSON; charset=utf-8", false),
+            ("application/*", false),
+            ("application/json, */*;q=0.1", false),
+            ("application/json, text/event-stream;q=0.5", false),
+            ("*/*, text/event-stream; q=0.000", false),
+            ("application/json;q=0.4, text/*;q=0.3, text/html", false),
         ] {
             let form = parse("", &[("accept", accept)]).unwrap().form;
-            assert_eq!(form == EventForm::Stream, expected, "{accept}");
+            assert_eq!(form == EventForm::Stream, is_stream, "{accept}");
         }
-        assert!(parse("limit=5", &[("accept", EVENT_STREAM)]).is_err());
+        assert_eq!(parse("", &[]).unwrap().form, EventForm::Stream);
+        // The lines of a header are one list.
+        let lines = [("accept", "text/event-stream;q=0.5"), ("accept", "application/json")];
+        assert_eq!(parse("", &lines).unwrap().form, EventForm::Page(100));
+        for headers in [&[][..], &[("accept", EVENT_STREAM)]] {
+            let refused = parse("limit=5", headers).unwrap_err();
+            assert!(refused.contains("Accept: application/json"), "{refused}");
+        }
     }
 
     #[test]
