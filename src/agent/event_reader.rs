@@ -9,8 +9,8 @@ use tracing::warn;
 use super::faults;
 use crate::common::Timestamp;
 use crate::ledger::{Ledger, ReadError};
-use crate::lifecycle::{EventPage, EventPosition, EventQuery};
-use crate::model::Fault;
+use crate::lifecycle::{EventPage, EventQuery};
+use crate::model::{EventCursor, Fault};
 
 /// Maximum duration of a read. 2 s is as long as an operator should wait for it.
 const EVENT_READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ impl EventReader {
     ///
     /// # Cancel safety
     /// This request only reads.
-    pub async fn position_before(&self, since: Timestamp) -> Result<EventPosition, Fault> {
+    pub async fn position_before(&self, since: Timestamp) -> Result<EventCursor, Fault> {
         within_limit(self.ledger.position_before(since)).await
     }
 

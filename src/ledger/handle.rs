@@ -8,9 +8,9 @@ use tracing::{Instrument as _, debug, debug_span};
 
 use super::{CommitError, LedgerChange, OutboxDepth};
 use crate::common::Timestamp;
-use crate::lifecycle::{EventPage, EventPosition, EventQuery, StoreHistory};
+use crate::lifecycle::{EventPage, EventQuery, StoreHistory};
 use crate::model::{
-    CapacityDay, Epoch, Fault, JobId, JobResult, Notice, OwedHook, Position, Reason,
+    CapacityDay, Epoch, EventCursor, Fault, JobId, JobResult, Notice, OwedHook, Position, Reason,
     SshCredentials, Store, StoreUuid, UtcDay,
 };
 
@@ -46,7 +46,7 @@ pub(super) enum LedgerRequest {
     StoresWithPending(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
     History(StoreUuid, u32, ReplySender<Result<StoreHistory, ReadError>>),
     EventsAfter(Box<EventQuery>, ReplySender<Result<EventPage, ReadError>>),
-    EventsSince(Timestamp, ReplySender<Result<EventPosition, ReadError>>),
+    EventsSince(Timestamp, ReplySender<Result<EventCursor, ReadError>>),
     CapacityDays(StoreUuid, UtcDay, ReplySender<Result<Vec<CapacityDay>, ReadError>>),
     JobResult(JobId, ReplySender<Result<Option<JobResult>, ReadError>>),
     OwedHook(JobId, ReplySender<Result<Option<OwedHook>, ReadError>>),
@@ -224,7 +224,7 @@ impl Ledger {
     }
 
     /// Returns the events after a position, oldest first: at most the limit of the query, and at
-    /// most as many as a page has. If events are missing there, the page begins with a gap.
+    /// most as many as a page has. Missing events are a gap at the position of the newest of them.
     ///
     /// # Errors
     /// Returns [`ReadError`] if the ledger cannot be read.
@@ -244,7 +244,7 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// This request only reads.
-    pub async fn position_before(&self, since: Timestamp) -> Result<EventPosition, ReadError> {
+    pub async fn position_before(&self, since: Timestamp) -> Result<EventCursor, ReadError> {
         self.send_request(|reply| LedgerRequest::EventsSince(since, reply)).await?
     }
 

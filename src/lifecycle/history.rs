@@ -26,7 +26,7 @@ pub struct StoreHistory {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventQuery {
     /// The position behind which the events are read, or `None` to begin with the oldest one.
-    pub after: Option<EventPosition>,
+    pub after: Option<EventCursor>,
     /// The store, or `None` for all stores, also removed ones.
     pub store: Option<StoreUuid>,
     /// The kinds, or none for all kinds.
@@ -35,33 +35,26 @@ pub struct EventQuery {
     pub limit: u32,
 }
 
-/// The position of a reader that goes on. It knows the gaps that the reader has been told, so that
-/// no page repeats one. The cursor alone is the position of a reader that comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventPosition {
-    /// The cursor.
-    pub cursor: EventCursor,
-    /// The id of the newest event that the reader knows to be missing.
-    pub known_missing: u64,
-}
-
-impl From<EventCursor> for EventPosition {
-    fn from(cursor: EventCursor) -> Self {
-        Self { cursor, known_missing: 0 }
-    }
-}
-
 /// A part of the events after a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPage {
-    /// The gap before the events, if some are missing.
-    pub gap: Option<EventGap>,
-    /// The events, oldest first. There may be none although later pages have some.
-    pub events: Vec<RecordedEvent>,
+    /// The events and the gaps between them, in the order of their positions. There may be none
+    /// although later pages have some.
+    pub items: Vec<EventItem>,
     /// The position of the next page.
-    pub next: EventPosition,
+    pub next: EventCursor,
     /// True if there are no later events now.
     pub is_last: bool,
+}
+
+/// An item of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventItem {
+    /// An event.
+    Event(RecordedEvent),
+    /// Events are missing. The cursor is the position behind the newest of them, so that a reader
+    /// that goes on from any later position does not get the gap again.
+    Gap(EventCursor, EventGap),
 }
 
 /// An event with its store and its position.

@@ -132,7 +132,7 @@ pub use checks::{CheckState, StoreChecks};
 pub use conditions::{ActiveConditions, examined_conditions, is_probe_condition};
 pub use filling::FillEvidence;
 pub use history::{
-    EventPage, EventPosition, EventQuery, HistoryEntry, HistoryEvent, RecordedEvent, StoreHistory,
+    EventItem, EventPage, EventQuery, HistoryEntry, HistoryEvent, RecordedEvent, StoreHistory,
 };
 pub use input::{
     AttemptOutcome, Cause, CheckPolicy, LastAttempt, LoginOutcome, MeasuredSpace, PreparingAttempt,

@@ -10,8 +10,8 @@ use super::{
 use crate::common::Timestamp;
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
-use crate::lifecycle::{EventPage, EventPosition, EventQuery, HistoryEntry, RecordedEvent};
-use crate::model::{EventCursor, EventGap, GapCause, StoreUuid};
+use crate::lifecycle::{EventItem, EventPage, EventQuery, HistoryEntry, RecordedEvent};
+use crate::model::{EventCursor, EventGap, GapCause, LedgerGeneration, StoreUuid};
 
 /// Maximum number of lines that are read for a page. Reading them takes about a millisecond, for
 /// which commits wait.
@@ -87,44 +87,49 @@ fn prune_removals(connection: &Connection, now: i64) -> Result<(), RowError> {
     Ok(meta::set_missing_removals(connection, newest)?)
 }
 
-/// Returns the newest missing line after an id, of a store or of all stores.
-fn newest_missing(
+/// Returns the missing lines after an id that a gap is reported for, of a store or of all stores,
+/// in the order of their ids: the newest one of each store and of each removed life of a store, and
+/// the newest removal. A pruned removal has no store any more, so that it counts for each store.
+fn missing_lines(
     connection: &Connection,
     after: u64,
     store: Option<&str>,
-) -> Result<Option<MissingLine>, RowError> {
-    let pruned = match store {
-        Some(store) => meta::pruned_lines(connection, store)?.newest,
-        None => meta::newest_pruned_line(connection)?,
+) -> Result<Vec<MissingLine>, RowError> {
+    let mut missing = match store {
+        Some(store) => meta::pruned_lines(connection, store)?.newest.into_iter().collect(),
+        None => meta::newest_pruned_lines(connection)?,
     };
     let id = i64::try_from(after).unwrap_or(i64::MAX);
     let sql = "SELECT gone_through, gone_until FROM removed_stores
-               WHERE id > ?1 AND (?2 IS NULL OR store = ?2) ORDER BY gone_through DESC LIMIT 1";
-    let removed = query_map(connection, sql, params![id, store], |row| {
+               WHERE id > ?1 AND gone_through > ?1 AND (?2 IS NULL OR store = ?2)";
+    missing.extend(query_map(connection, sql, params![id, store], |row| {
         Ok((row.get::<_, i64>(0)?.unsigned_abs(), Timestamp(row.get(1)?)))
-    })?;
-    let removals = meta::missing_removals(connection)?;
-    let missing = pruned.into_iter().chain(removed).chain(removals);
-    Ok(missing.filter(|(line, _)| *line > after).max())
+    })?);
+    missing.extend(meta::missing_removals(connection)?);
+    missing.retain(|(line, _)| *line > after);
+    missing.sort_unstable();
+    Ok(missing)
 }
 
-/// Returns the position of a query, and the gap before it.
+/// The beginning of a page.
+struct PageStart {
+    generation: LedgerGeneration,
+    /// The id that the lines follow, or `None` to begin with the oldest line.
+    after: Option<u64>,
+    /// The gap before the lines.
+    gap: Option<EventGap>,
+}
+
+/// Returns the beginning of the page after a position.
 fn resolve_position(
     connection: &Connection,
-    query: &EventQuery,
+    after: Option<EventCursor>,
     newest: u64,
-) -> Result<(EventPosition, Option<EventGap>), RowError> {
+) -> Result<PageStart, RowError> {
     let generation = generation::load_generation(connection)?;
-    let at = |id| EventCursor { generation, id };
-    let store = query.store.map(|store| store.to_string());
-    let missing_after = |id| newest_missing(connection, id, store.as_deref());
-    let told = |id, gap| -> Result<_, RowError> {
-        let known_missing = missing_after(id)?.map_or(0, |(line, _)| line);
-        Ok((EventPosition { cursor: at(id), known_missing }, gap))
-    };
-    let gap = |cause, until| Some(EventGap { cause, count: None, until });
-    let Some(after) = query.after else { return told(0, None) };
-    let EventCursor { generation: read, id } = after.cursor;
+    let start = |after, gap| PageStart { generation, after, gap };
+    let gap = |cause, until| Some(gap_of(cause, None, until));
+    let Some(EventCursor { generation: read, id }) = after else { return Ok(start(None, None)) };
     if read != generation {
         let former = generation::load_former(connection)?;
         // Both have the same events up to the copy. A copy may have been restored more than once,
@@ -132,59 +137,78 @@ fn resolve_position(
         let known = former.iter().find(|former| former.generation == read);
         let common = known.or(former.first().filter(|_| read.is_related(generation)));
         let until = common.map(|common| common.restored_at);
-        let start = match common {
-            Some(common) => id.min(common.newest),
-            None if read.is_related(generation) => id.min(newest),
-            None => 0,
+        let after = match common {
+            Some(common) => Some(id.min(common.newest)),
+            None if read.is_related(generation) => Some(id.min(newest)),
+            None => None,
         };
-        return told(start, gap(GapCause::Restored, until));
+        return Ok(start(after, gap(GapCause::Restored, until)));
     }
     if id > newest {
-        return told(newest, gap(GapCause::Unknown, None));
+        return Ok(start(Some(newest), gap(GapCause::Unknown, None)));
     }
-    match missing_after(id)? {
-        Some((line, until)) if line > after.known_missing => {
-            let position = EventPosition { cursor: at(id), known_missing: line };
-            Ok((position, gap(GapCause::Pruned, Some(until))))
-        }
-        _ => Ok((after, None)),
-    }
+    Ok(start(Some(id), None))
 }
 
 /// Reads the events of a query.
+///
+/// The gaps depend on the position and the ledger only: missing lines are reported once, between
+/// the lines around the newest of them. A reader that goes on from the cursor of any item gets the
+/// items after it, however the pages are cut. A reader of the oldest events is not interested in
+/// what was before them.
 pub(crate) fn read_page(
     connection: &Connection,
     query: &EventQuery,
 ) -> Result<EventPage, RowError> {
     let newest = newest_id(connection)?;
-    let (from, mut gap) = resolve_position(connection, query, newest)?;
-    let limit = query.limit.clamp(1, MAX_PAGE_LINES);
-    let (mut lines, is_last) = read_lines(connection, from.cursor.id, query.store, limit)?;
-    let at = |id| EventCursor { id, ..from.cursor };
-    let next_at = |id| EventPosition { cursor: at(id), ..from };
-    // A damaged line is a gap of its own, at the beginning of a page.
-    let damaged = lines.iter().position(|(_, line)| line.is_none());
-    if damaged == Some(0)
-        && gap.is_none()
-        && let Some((id, _)) = lines.first()
-    {
-        gap = Some(EventGap { cause: GapCause::Damaged, count: Some(1), until: None });
-        let is_last = is_last && lines.len() == 1;
-        return Ok(EventPage { gap, events: Vec::new(), next: next_at(*id), is_last });
-    }
-    if let Some(index) = damaged {
-        lines.truncate(index);
-    }
-    let is_last = is_last && damaged.is_none();
-    let read_through = lines.last().map_or(from.cursor.id, |(id, _)| *id);
-    let next = next_at(if is_last { newest.max(from.cursor.id) } else { read_through });
-    let selected =
+    let PageStart { generation, after, gap } = resolve_position(connection, query.after, newest)?;
+    // The kinds are known after reading.
+    let line_count = match query.kinds.is_empty() {
+        true => query.limit.clamp(1, MAX_PAGE_LINES),
+        false => MAX_PAGE_LINES,
+    };
+    let (lines, mut is_last) =
+        read_lines(connection, after.unwrap_or_default(), query.store, line_count)?;
+    let oldest = || lines.first().map_or(newest, |(id, _)| id.saturating_sub(1));
+    let from = after.unwrap_or_else(oldest);
+    let store = query.store.map(|store| store.to_string());
+    let mut missing = missing_lines(connection, from, store.as_deref())?.into_iter().peekable();
+    let mut gap_before = |id: u64| {
+        let last = std::iter::from_fn(|| missing.next_if(|(line, _)| *line < id)).last();
+        last.map(|(line, until)| (line, gap_of(GapCause::Pruned, None, Some(until))))
+    };
+    let at = |id| EventCursor { generation, id };
+    let is_selected =
         |entry: &HistoryEntry| query.kinds.is_empty() || query.kinds.contains(&entry.event.kind());
-    let events = lines.into_iter().filter_map(|(id, line)| {
-        let (store, entry) = line.filter(|(_, entry)| selected(entry))?;
-        Some(RecordedEvent { cursor: at(id), store, entry })
-    });
-    Ok(EventPage { gap, events: events.collect(), next, is_last })
+    let mut items: Vec<_> = gap.into_iter().map(|gap| EventItem::Gap(at(from), gap)).collect();
+    let (mut through, mut wanted) = (from, query.limit.max(1));
+    for (id, line) in lines {
+        let item = match line {
+            Some((_, entry)) if !is_selected(&entry) => None,
+            Some(_) if wanted == 0 => {
+                is_last = false;
+                break;
+            }
+            Some((store, entry)) => {
+                wanted -= 1;
+                Some(EventItem::Event(RecordedEvent { cursor: at(id), store, entry }))
+            }
+            None => Some(EventItem::Gap(at(id), gap_of(GapCause::Damaged, Some(1), None))),
+        };
+        items.extend(gap_before(id).map(|(line, gap)| EventItem::Gap(at(line), gap)));
+        items.extend(item);
+        through = id;
+    }
+    if is_last {
+        through = newest.max(from);
+        let rest = gap_before(through.saturating_add(1));
+        items.extend(rest.map(|(line, gap)| EventItem::Gap(at(line), gap)));
+    }
+    Ok(EventPage { items, next: at(through), is_last })
+}
+
+fn gap_of(cause: GapCause, count: Option<u64>, until: Option<Timestamp>) -> EventGap {
+    EventGap { cause, count, until }
 }
 
 /// Reads the lines after an id, in the order of their ids. Returns true with them if there are no
@@ -251,31 +275,38 @@ fn read_removal_row(row: &Row<'_>) -> Result<(StoreUuid, HistoryEntry), RowError
     Ok((parse_column(TABLE, &uuid)?, decode_column(TABLE, &entry)?))
 }
 
-/// Returns the position before the first line of this time or later.
+/// Returns the position before the first line of this time or later. Lines that are missing since
+/// an earlier time are before it.
 pub(crate) fn position_before(
     connection: &Connection,
     since: Timestamp,
-) -> Result<EventPosition, RowError> {
+) -> Result<EventCursor, RowError> {
     let newest = newest_id(connection)?;
-    let mut next_line = connection
-        .prepare_cached("SELECT id, at FROM history WHERE id > ?1 ORDER BY id LIMIT 1")?;
+    let mut next_line = connection.prepare_cached(
+        "SELECT * FROM (SELECT id, at FROM history WHERE id > ?1 ORDER BY id LIMIT 1)
+         UNION ALL
+         SELECT * FROM (SELECT id, at FROM removed_stores WHERE id > ?1 ORDER BY id LIMIT 1)
+         ORDER BY id LIMIT 1",
+    )?;
     // The times grow with the ids. The line that is wanted is after `low`, and not after `high`.
     let (mut low, mut high) = (0, i64::try_from(newest).unwrap_or(i64::MAX));
+    let mut first = None;
     while low < high {
         let middle = low + (high - low) / 2;
         let line = next_line.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)));
         let line: Option<(i64, i64)> = line.optional()?;
         match line {
             Some((id, at)) if at < since.0 => low = id,
-            _ => high = middle,
+            line => {
+                high = middle;
+                first = line;
+            }
         }
     }
-    let cursor = EventCursor {
-        generation: generation::load_generation(connection)?,
-        id: low.unsigned_abs(),
-    };
-    // Lines that were missing before this time are not asked for.
-    let missing = newest_missing(connection, cursor.id, None)?;
-    let known_missing = missing.filter(|(_, until)| *until < since).map_or(0, |(line, _)| line);
-    Ok(EventPosition { cursor, known_missing })
+    let low = low.unsigned_abs();
+    let first = first.map_or(u64::MAX, |(id, _)| id.unsigned_abs());
+    let missing = missing_lines(connection, low, None)?.into_iter();
+    let before = missing.filter(|(line, until)| *until < since && *line < first);
+    let id = before.map(|(line, _)| line).max().unwrap_or(low);
+    Ok(EventCursor { generation: generation::load_generation(connection)?, id })
 }

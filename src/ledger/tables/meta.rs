@@ -110,8 +110,8 @@ pub(super) fn pruned_lines(connection: &Connection, store: &str) -> Result<Prune
     text.map_or(Ok(PrunedLines::default()), |text| PrunedLines::parse(&text))
 }
 
-/// Returns the newest pruned line of all stores.
-pub(super) fn newest_pruned_line(connection: &Connection) -> Result<Option<MissingLine>, RowError> {
+/// Returns the newest pruned line of each store.
+pub(super) fn newest_pruned_lines(connection: &Connection) -> Result<Vec<MissingLine>, RowError> {
     // The character after the full stop ends the range of the keys.
     let sql = "SELECT key, value, sum FROM meta
                WHERE key > 'history_gone.' AND key < 'history_gone/'";
@@ -120,7 +120,7 @@ pub(super) fn newest_pruned_line(connection: &Connection) -> Result<Option<Missi
         verify_meta_row(&key, &value, &row.get::<_, Vec<u8>>(2)?)?;
         Ok(PrunedLines::parse(&value)?.newest)
     })?;
-    Ok(newest.into_iter().flatten().max())
+    Ok(newest.into_iter().flatten().collect())
 }
 
 /// Adds to the pruned lines of a store's history. A damaged number stays unchanged as evidence: it

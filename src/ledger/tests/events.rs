@@ -1,36 +1,66 @@
-//! Events of all stores: in order, without a repetition, and with every gap told.
+//! Events of all stores: in order, without a repetition, and with every gap reported once.
 
 use std::collections::BTreeSet;
 use std::fs;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::ledger::Ledger;
-use crate::lifecycle::{EventPage, EventPosition, EventQuery, RecordedEvent};
+use crate::lifecycle::{EventItem, EventPage, EventQuery, RecordedEvent};
 use crate::model::{EventCursor, EventGap, EventKind, GapCause, LedgerGeneration};
 
-fn after(position: impl Into<EventPosition>) -> EventQuery {
-    EventQuery { after: Some(position.into()), limit: 100, ..EventQuery::default() }
+fn after(position: EventCursor) -> EventQuery {
+    EventQuery { after: Some(position), limit: 100, ..EventQuery::default() }
 }
 
 async fn page(ledger: &Ledger, query: EventQuery) -> EventPage {
     ledger.events_after(query).await.unwrap()
 }
 
-/// Reads to the end. Returns the events, the gaps, and the last position.
-async fn follow(
-    ledger: &Ledger,
-    mut query: EventQuery,
-) -> (Vec<RecordedEvent>, Vec<EventGap>, EventPosition) {
+/// Splits the items of pages.
+fn split(items: &[EventItem]) -> (Vec<RecordedEvent>, Vec<EventGap>) {
     let (mut events, mut gaps) = (Vec::new(), Vec::new());
+    for item in items {
+        match item {
+            EventItem::Event(event) => events.push(event.clone()),
+            EventItem::Gap(_, gap) => gaps.push(*gap),
+        }
+    }
+    (events, gaps)
+}
+
+fn page_events(page: &EventPage) -> Vec<RecordedEvent> {
+    split(&page.items).0
+}
+
+fn page_gap(page: &EventPage) -> Option<EventGap> {
+    let gaps = split(&page.items).1;
+    assert!(gaps.len() <= 1, "{gaps:?}");
+    gaps.first().copied()
+}
+
+/// Reads to the end. Returns the items and the last position.
+async fn follow_items(ledger: &Ledger, mut query: EventQuery) -> (Vec<EventItem>, EventCursor) {
+    let mut items = Vec::new();
     loop {
         let page = page(ledger, query.clone()).await;
-        gaps.extend(page.gap);
-        events.extend(page.events);
+        items.extend(page.items);
         if page.is_last {
-            return (events, gaps, page.next);
+            return (items, page.next);
         }
         query.after = Some(page.next);
     }
+}
+
+/// Reads to the end. Returns the events, the gaps, and the last position.
+async fn follow(
+    ledger: &Ledger,
+    query: EventQuery,
+) -> (Vec<RecordedEvent>, Vec<EventGap>, EventCursor) {
+    let (items, end) = follow_items(ledger, query).await;
+    let (events, gaps) = split(&items);
+    (events, gaps, end)
 }
 
 fn times(events: &[RecordedEvent]) -> Vec<i64> {
@@ -55,7 +85,7 @@ async fn events_of_all_stores_come_in_order_in_pages_and_by_store_and_kind() {
     let opened = place.open();
     let ledger = &opened.ledger;
     let empty = page(ledger, EventQuery::default()).await;
-    assert_eq!((empty.events.len(), empty.gap, empty.is_last), (0, None, true));
+    assert_eq!((empty.items.len(), empty.is_last), (0, true));
     ledger.commit(added(1)).await.unwrap();
     ledger.commit(added(2)).await.unwrap();
     for at in 0..300 {
@@ -67,7 +97,7 @@ async fn events_of_all_stores_come_in_order_in_pages_and_by_store_and_kind() {
 
     let (events, gaps, end) = follow(ledger, after(empty.next)).await;
     assert_eq!((times(&events), gaps), ((0..=300).collect(), vec![]));
-    assert_eq!(events.last().unwrap().cursor, end.cursor);
+    assert_eq!(events.last().unwrap().cursor, end);
     // A reader that comes back with the cursor of any event gets the rest.
     for event in events.iter().step_by(50) {
         let (rest, gaps, _) = follow(ledger, after(event.cursor)).await;
@@ -76,7 +106,7 @@ async fn events_of_all_stores_come_in_order_in_pages_and_by_store_and_kind() {
     // A page has no more than 256 lines, whatever the limit is.
     let query = EventQuery { limit: u32::MAX, ..after(empty.next) };
     let first = page(ledger, query).await;
-    assert_eq!((first.events.len(), first.is_last), (256, false));
+    assert_eq!((first.items.len(), first.is_last), (256, false));
 
     let (of_two, ..) =
         follow(ledger, EventQuery { store: Some(uuid(2)), ..after(empty.next) }).await;
@@ -84,15 +114,25 @@ async fn events_of_all_stores_come_in_order_in_pages_and_by_store_and_kind() {
     assert_eq!(times(&of_two), expected);
     let kinds = vec![EventKind::Condition, EventKind::Removed];
     let query = EventQuery { kinds, limit: 10, ..after(empty.next) };
-    // The selection reads page by page, and its position moves on without an event.
+    // The selection reads as many lines as a page may have, and its position moves on without an
+    // event.
     let nothing = page(ledger, query.clone()).await;
-    assert_eq!((nothing.events.len(), nothing.is_last), (0, false));
+    assert_eq!((nothing.items.len(), nothing.next.id, nothing.is_last), (0, 256, false));
     assert_eq!(times(&follow(ledger, query).await.0), [300]);
+    // The limit is one of events: it does not bound the lines that are searched for them.
+    let kinds = vec![EventKind::Condition];
+    let query = EventQuery { kinds, limit: 1, after: Some(nothing.next), ..EventQuery::default() };
+    let found = page(ledger, query).await;
+    assert_eq!((times(&page_events(&found)), found.is_last), (vec![300], true));
+    let kind = events[0].entry.event.kind();
+    let query = EventQuery { kinds: vec![kind], limit: 2, ..after(empty.next) };
+    let two = page(ledger, query).await;
+    assert_eq!((times(&page_events(&two)), two.next.id, two.is_last), (vec![0, 1], 2, false));
     opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
-async fn a_removal_outlives_its_store_and_tells_who_missed_its_lines() {
+async fn a_removal_outlives_its_store_and_its_lines_are_a_gap() {
     let place = TestStateDir::new();
     let opened = place.open();
     let ledger = &opened.ledger;
@@ -105,11 +145,11 @@ async fn a_removal_outlives_its_store_and_tells_who_missed_its_lines() {
     remove(ledger, 1, 20).await;
     ledger.commit(lines(2, 30..32)).await.unwrap();
 
-    let (rest, gaps, _) = follow(ledger, after(read_all.cursor)).await;
+    let (rest, gaps, _) = follow(ledger, after(read_all)).await;
     assert_eq!((times(&rest), gaps), (vec![20, 30, 31], vec![]), "nothing was missed");
     assert_eq!((rest[0].store, rest[0].entry.event.kind()), (uuid(1), EventKind::Removed));
     // A reader that had read a part of the lines.
-    for (read, of_store, told, expected) in [
+    for (read, of_store, missing, expected) in [
         (4, None, Some(pruned(9)), [(0..10).collect::<Vec<_>>(), vec![20, 30, 31]].concat()),
         (4, Some(uuid(1)), Some(pruned(9)), vec![20]),
         (4, Some(uuid(2)), None, [(0..10).collect::<Vec<_>>(), vec![30, 31]].concat()),
@@ -117,10 +157,10 @@ async fn a_removal_outlives_its_store_and_tells_who_missed_its_lines() {
     ] {
         let query = EventQuery { store: of_store, limit: 3, ..after(events[read].cursor) };
         let (rest, gaps, _) = follow(ledger, query).await;
-        assert_eq!(gaps, Vec::from_iter(told), "{read} {of_store:?}");
+        assert_eq!(gaps, Vec::from_iter(missing), "{read} {of_store:?}");
         assert_eq!(times(&rest), expected, "{read} {of_store:?}");
     }
-    // Who begins with the oldest event asks for what there is.
+    // A reader of the oldest event on is interested in the events that exist.
     let (all, gaps, _) = follow(ledger, EventQuery { limit: 3, ..EventQuery::default() }).await;
     assert_eq!((all.len(), gaps), (13, vec![]));
     // The store comes back, and the ids go on.
@@ -133,12 +173,12 @@ async fn a_removal_outlives_its_store_and_tells_who_missed_its_lines() {
     assert!(of_one[1].cursor.id > rest[2].cursor.id);
     // The removal of a store that is absent is no event.
     remove(ledger, 7, 50).await;
-    assert_eq!(page(ledger, after(of_one[1].cursor)).await.events, []);
+    assert_eq!(page(ledger, after(of_one[1].cursor)).await.items, []);
     opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
-async fn pruned_lines_are_told_once_with_the_time_of_the_newest_of_them() {
+async fn pruned_lines_are_one_gap_with_the_time_of_the_newest_of_them() {
     const DAY: i64 = 24 * 3600 * 1000;
     let place = TestStateDir::new();
     let opened = place.open();
@@ -152,23 +192,24 @@ async fn pruned_lines_are_told_once_with_the_time_of_the_newest_of_them() {
     ledger.commit(lines(2, 91 * DAY..91 * DAY + 4)).await.unwrap();
     let newest = [91 * DAY, 91 * DAY + 1, 91 * DAY + 2, 91 * DAY + 3];
     for (store, until) in [(None, 59), (Some(uuid(1)), 49), (Some(uuid(2)), 59)] {
-        let query = EventQuery { store, limit: 1, ..after(start.cursor) };
+        let query = EventQuery { store, limit: 1, ..after(start) };
         let (events, gaps, _) = follow(ledger, query).await;
         assert_eq!(gaps, [pruned(until)], "{store:?}");
         let expected = if store == Some(uuid(1)) { vec![] } else { newest.to_vec() };
         assert_eq!(times(&events), expected, "{store:?}");
     }
     // A cursor behind the pruned lines has no gap, and one among them has.
-    let at = |id| EventCursor { id, ..start.cursor };
-    assert_eq!(page(ledger, after(at(59))).await.gap, Some(pruned(59)));
-    assert_eq!(page(ledger, after(at(60))).await.gap, None);
-    assert_eq!(page(ledger, EventQuery { store: Some(uuid(1)), ..after(at(55)) }).await.gap, None);
+    let at = |id| EventCursor { id, ..start };
+    assert_eq!(page_gap(&page(ledger, after(at(59))).await), Some(pruned(59)));
+    assert_eq!(page_gap(&page(ledger, after(at(60))).await), None);
+    let query = EventQuery { store: Some(uuid(1)), ..after(at(55)) };
+    assert_eq!(page_gap(&page(ledger, query).await), None);
     // From a time on, only lines that are missing since then are a gap.
     for (since, gap) in [(30, Some(pruned(59))), (70, None), (91 * DAY + 2, None)] {
         let position = ledger.position_before(Timestamp(since)).await.unwrap();
         let page = page(ledger, after(position)).await;
         let expected: Vec<_> = newest.into_iter().filter(|at| *at >= since).collect();
-        assert_eq!((page.gap, times(&page.events)), (gap, expected), "{since}");
+        assert_eq!((page_gap(&page), times(&page_events(&page))), (gap, expected), "{since}");
     }
     // The number in the health of the store counts as before.
     assert_eq!(ledger.history(uuid(1), 9).await.unwrap().pruned, 50);
@@ -176,7 +217,33 @@ async fn pruned_lines_are_told_once_with_the_time_of_the_newest_of_them() {
 }
 
 #[tokio::test]
-async fn removals_are_bounded_and_pruned_ones_are_told() {
+async fn a_time_is_found_among_removals_too() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    let since = async |time| {
+        let position = ledger.position_before(Timestamp(time)).await.unwrap();
+        times(&follow(ledger, after(position)).await.0)
+    };
+    // The history has no line.
+    for (n, at) in [(1, 10), (2, 20)] {
+        ledger.commit(added(n)).await.unwrap();
+        remove(ledger, n, at).await;
+    }
+    assert_eq!((since(5).await, since(20).await), (vec![10, 20], vec![20]));
+    assert!(since(21).await.is_empty());
+    ledger.commit(added(3)).await.unwrap();
+    ledger.commit(lines(3, 30..32)).await.unwrap();
+    assert_eq!((since(15).await, since(25).await), (vec![20, 30, 31], vec![30, 31]));
+    ledger.commit(added(4)).await.unwrap();
+    remove(ledger, 4, 40).await;
+    assert_eq!((since(31).await, since(35).await), (vec![31, 40], vec![40]));
+    assert!(since(41).await.is_empty());
+    opened.writer.close_ledger().await;
+}
+
+#[tokio::test]
+async fn removals_are_bounded_and_pruned_ones_are_a_gap() {
     let place = TestStateDir::new();
     let opened = place.open();
     let ledger = &opened.ledger;
@@ -185,7 +252,7 @@ async fn removals_are_bounded_and_pruned_ones_are_told() {
         let change = added(1).remove_store(uuid(1), removed(at));
         ledger.commit(change).await.unwrap();
     }
-    let (events, gaps, _) = follow(ledger, after(start.cursor)).await;
+    let (events, gaps, _) = follow(ledger, after(start)).await;
     assert_eq!(times(&events), (3..1003).collect::<Vec<_>>());
     assert_eq!(gaps, [pruned(2)]);
     opened.writer.close_ledger().await;
@@ -198,16 +265,16 @@ async fn a_cursor_that_is_unknown_is_a_gap_and_repeats_nothing() {
     let ledger = &opened.ledger;
     ledger.commit(added(1)).await.unwrap();
     ledger.commit(lines(1, 0..5)).await.unwrap();
-    let end = follow(ledger, EventQuery::default()).await.2.cursor;
+    let end = follow(ledger, EventQuery::default()).await.2;
     let ahead = page(ledger, after(EventCursor { id: 99, ..end })).await;
     let gap = EventGap { cause: GapCause::Unknown, count: None, until: None };
-    assert_eq!((ahead.gap, ahead.events.len(), ahead.next.cursor), (Some(gap), 0, end));
+    assert_eq!((page_gap(&ahead), ahead.items.len(), ahead.next), (Some(gap), 1, end));
     let other = LedgerGeneration::from_u128(7);
     assert_ne!(other, end.generation);
     let foreign = page(ledger, after(EventCursor { generation: other, id: 3 })).await;
     let gap = EventGap { cause: GapCause::Restored, count: None, until: None };
-    assert_eq!((foreign.gap, times(&foreign.events)), (Some(gap), (0..5).collect()));
-    assert_eq!(foreign.next.cursor, end);
+    assert_eq!(page_gap(&foreign), Some(gap));
+    assert_eq!((times(&page_events(&foreign)), foreign.next), ((0..5).collect(), end));
     opened.writer.close_ledger().await;
 }
 
@@ -217,8 +284,7 @@ async fn a_damaged_line_is_a_gap_and_does_not_stop_its_readers() {
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     opened.ledger.commit(lines(1, 0..5)).await.unwrap();
-    let start =
-        EventCursor { id: 0, ..page(&opened.ledger, EventQuery::default()).await.next.cursor };
+    let start = EventCursor { id: 0, ..page(&opened.ledger, EventQuery::default()).await.next };
     opened.writer.close_ledger().await;
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     sqlite.execute_batch("UPDATE history SET at = 9 WHERE id IN (3, 5)").unwrap();
@@ -227,21 +293,21 @@ async fn a_damaged_line_is_a_gap_and_does_not_stop_its_readers() {
     let (events, gaps, end) = follow(&opened.ledger, after(start)).await;
     let damaged = EventGap { cause: GapCause::Damaged, count: Some(1), until: None };
     assert_eq!((times(&events), gaps), (vec![0, 1, 3], vec![damaged; 2]));
-    assert_eq!(end.cursor.id, 5);
+    assert_eq!(end.id, 5);
     opened.writer.close_ledger().await;
 }
 
 /// Ten thousand events across restarts, a removed store and two restored copies: each event that a
-/// reader can get is read once, and each gap is told.
+/// reader can get is read once, and each gap is reported.
 #[tokio::test]
-async fn a_reader_across_restarts_and_restored_copies_repeats_nothing_and_hears_of_every_gap() {
+async fn a_reader_across_restarts_and_restored_copies_repeats_nothing_and_gets_every_gap() {
     let place = TestStateDir::new();
     let mut opened = place.open();
     for n in 1..=3 {
         opened.ledger.commit(added(n)).await.unwrap();
     }
     let (mut seen, mut gaps) = (BTreeSet::new(), Vec::new());
-    let mut cursor = page(&opened.ledger, EventQuery::default()).await.next.cursor;
+    let mut cursor = page(&opened.ledger, EventQuery::default()).await.next;
     let (mut at, mut backup, mut lost) = (0, None, 0);
     for round in 0..10 {
         // The daemon is restarted, and the reader with it.
@@ -264,7 +330,7 @@ async fn a_reader_across_restarts_and_restored_copies_repeats_nothing_and_hears_
         ledger.commit(lines(1 + u128::from(round % 2 == 0), at..at + 1000)).await.unwrap();
         at += 1000;
         if round == 7 {
-            // Nobody reads the lines of this round. The next restore loses them.
+            // No reader gets the lines of this round. The next restore loses them.
             lost += 1000;
             continue;
         }
@@ -272,12 +338,12 @@ async fn a_reader_across_restarts_and_restored_copies_repeats_nothing_and_hears_
             remove(ledger, 3, at).await;
             at += 1;
         }
-        let (events, told, end) = follow(ledger, after(cursor)).await;
+        let (events, missing, end) = follow(ledger, after(cursor)).await;
         for event in events {
             assert!(seen.insert(event.entry.at.0), "{round}: {event:?} is repeated");
         }
-        gaps.extend(told.into_iter().map(|gap| (round, gap.cause)));
-        cursor = end.cursor;
+        gaps.extend(missing.into_iter().map(|gap| (round, gap.cause)));
+        cursor = end;
     }
     assert_eq!(seen.len(), usize::try_from(at - lost).unwrap());
     assert_eq!(gaps, [(6, GapCause::Restored), (8, GapCause::Restored)]);
@@ -298,7 +364,7 @@ async fn a_reader_that_waits_is_woken_by_each_commit_with_events_and_by_no_other
         ledger.commit(lines(1, at..at + 1)).await.unwrap();
         newest.changed().await.unwrap();
         let (events, _, next) = follow(ledger, after(end)).await;
-        assert_eq!((times(&events), *newest.borrow()), (vec![at], next.cursor.id));
+        assert_eq!((times(&events), *newest.borrow()), (vec![at], next.id));
         end = next;
     }
     ledger.check_writable().await.unwrap();
@@ -308,6 +374,148 @@ async fn a_reader_that_waits_is_woken_by_each_commit_with_events_and_by_no_other
     assert!(!newest.has_changed().unwrap());
     remove(ledger, 1, 9).await;
     newest.changed().await.unwrap();
-    assert_eq!(*newest.borrow(), end.cursor.id + 1);
+    assert_eq!(*newest.borrow(), end.id + 1);
     opened.writer.close_ledger().await;
+}
+
+/// A step of a ledger and its reader.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Lines of a store, some days later. A removed store is added again.
+    Lines {
+        store: u128,
+        count: i64,
+        days: i64,
+    },
+    Remove(u128),
+    /// The reader gets one page.
+    Read(u32),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let lines = (1..4_u128, 1..90_i64, 0..50_i64);
+    let step = prop_oneof![
+        4 => lines.prop_map(|(store, count, days)| Step::Lines { store, count, days }),
+        1 => (1..4_u128).prop_map(Step::Remove),
+        2 => (1..60_u32).prop_map(Step::Read),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+/// A reader that pages from the first position on.
+struct PagingReader {
+    position: EventCursor,
+    /// The id of each event that it got.
+    got: BTreeSet<u64>,
+    /// The id of each gap that it got.
+    gaps: BTreeSet<u64>,
+    last: u64,
+}
+
+impl PagingReader {
+    /// Gets one page. Returns true if it is the last one.
+    async fn read(&mut self, ledger: &Ledger, limit: u32) -> bool {
+        let page = page(ledger, EventQuery { limit, ..after(self.position) }).await;
+        for item in &page.items {
+            let id = item_cursor(item).id;
+            assert!(id > self.last, "{item:?} is not after {}", self.last);
+            self.last = id;
+            let seen = match item {
+                EventItem::Event(_) => &mut self.got,
+                EventItem::Gap(..) => &mut self.gaps,
+            };
+            seen.insert(id);
+        }
+        assert!(page.next.id >= self.last);
+        self.last = page.next.id;
+        self.position = page.next;
+        page.is_last
+    }
+}
+
+fn item_cursor(item: &EventItem) -> EventCursor {
+    match item {
+        EventItem::Event(event) => event.cursor,
+        EventItem::Gap(cursor, _) => *cursor,
+    }
+}
+
+/// Carries out the steps. Each missing line is behind one gap at the latest when the reader has
+/// all, and no gap is at the position of an event.
+async fn check_reader(steps: Vec<Step>) {
+    const DAY: i64 = 24 * 3600 * 1000;
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    let position = page(ledger, EventQuery::default()).await.next;
+    let start = EventCursor { id: 0, ..position };
+    let mut reader =
+        PagingReader { position, got: BTreeSet::new(), gaps: BTreeSet::new(), last: 0 };
+    let (mut served, mut now) = (BTreeSet::new(), 0);
+    for step in steps {
+        match step {
+            Step::Lines { store, count, days } => {
+                if served.insert(store) {
+                    ledger.commit(added(store)).await.unwrap();
+                }
+                now += days * DAY;
+                ledger.commit(lines(store, now..now + count)).await.unwrap();
+                now += count;
+            }
+            Step::Remove(store) => {
+                served.remove(&store);
+                remove(ledger, store, now).await;
+                now += 1;
+            }
+            Step::Read(limit) => drop(reader.read(ledger, limit).await),
+        }
+    }
+    while !reader.read(ledger, 7).await {}
+    for id in 1..=reader.position.id {
+        if !reader.got.contains(&id) {
+            assert!(reader.gaps.range(id..).next().is_some(), "{id} is missing without a gap");
+        }
+    }
+    assert!(reader.gaps.is_disjoint(&reader.got));
+    for store in [None, Some(uuid(1)), Some(uuid(2))] {
+        check_items(ledger, EventQuery { store, ..after(start) }, now).await;
+    }
+    opened.writer.close_ledger().await;
+}
+
+/// A reader gets the same items however the pages are cut, from any item on, and for a kind.
+async fn check_items(ledger: &Ledger, query: EventQuery, now: i64) {
+    let (all, _) = follow_items(ledger, query.clone()).await;
+    for limit in [1, 3, 50] {
+        let cut = EventQuery { limit, ..query.clone() };
+        assert_eq!(follow_items(ledger, cut).await.0, all, "{limit}");
+    }
+    for (index, item) in all.iter().enumerate().step_by(5) {
+        let rest = EventQuery { after: Some(item_cursor(item)), limit: 4, ..query.clone() };
+        assert_eq!(follow_items(ledger, rest).await.0, all[index + 1..]);
+    }
+    let (events, gaps) = split(&all);
+    let kinds = vec![EventKind::Removed];
+    let removals = EventQuery { kinds, limit: 1, ..query.clone() };
+    let (removals, same_gaps, _) = follow(ledger, removals).await;
+    assert_eq!(same_gaps, gaps);
+    let is_removal = |event: &&RecordedEvent| event.entry.event.kind() == EventKind::Removed;
+    assert!(removals.iter().eq(events.iter().filter(is_removal)));
+    for since in [0, now / 3, now / 2, now] {
+        let position = ledger.position_before(Timestamp(since)).await.unwrap();
+        let query = EventQuery { after: Some(position), ..query.clone() };
+        let (found, gaps, _) = follow(ledger, query).await;
+        assert!(found.iter().eq(events.iter().filter(|event| event.entry.at.0 >= since)));
+        assert!(gaps.iter().all(|gap| gap.until >= Some(Timestamp(since))), "{since}: {gaps:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn each_missing_range_is_one_gap_and_no_item_is_repeated(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(check_reader(steps));
+    }
 }

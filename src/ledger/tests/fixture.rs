@@ -20,7 +20,7 @@ use super::fixture_contents::*;
 use super::*;
 use crate::ledger::OutboxDepth;
 use crate::ledger::open::migrations::schema_version;
-use crate::lifecycle::EventQuery;
+use crate::lifecycle::{EventItem, EventQuery};
 use crate::model::{CapacityDay, DayFigures, EventCursor, EventKind, GapCause, UtcDay};
 
 /// The files of a fixture.
@@ -169,12 +169,17 @@ async fn a_ledger_of_an_earlier_version_is_read_exactly() {
         let query =
             EventQuery { kinds: vec![EventKind::Removed], limit: 999, ..EventQuery::default() };
         let page = ledger.events_after(query).await.unwrap();
-        let removed_stores: Vec<_> = page.events.iter().map(|event| event.store).collect();
+        let removed_stores = page.items.iter().filter_map(|item| match item {
+            EventItem::Event(event) => Some(event.store),
+            EventItem::Gap(..) => None,
+        });
+        let removed_stores: Vec<_> = removed_stores.collect();
         assert_eq!(removed_stores, vec![uuid(3); removals]);
         // The cursor before the pruned line.
-        let after = EventCursor { id: 0, ..page.next.cursor };
-        let query = EventQuery { after: Some(after.into()), ..EventQuery::default() };
-        let gap = ledger.events_after(query).await.unwrap().gap.unwrap();
+        let after = EventCursor { id: 0, ..page.next };
+        let query = EventQuery { after: Some(after), ..EventQuery::default() };
+        let page = ledger.events_after(query).await.unwrap();
+        let Some(EventItem::Gap(_, gap)) = page.items.first() else { panic!("{page:?}") };
         assert_eq!(gap.cause, GapCause::Pruned);
         opened.writer.close_ledger().await;
     }

@@ -54,8 +54,7 @@ async fn server_with_store(limits: imagestore_agent::http::ServerLimits) -> Test
 
 async fn page(server: &TestServer, query: &str) -> HttpResponse {
     let line = format!("GET {PATH}{query}");
-    let request =
-        HttpRequest { headers: JSON, token: Some(READER), ..HttpRequest::new(&line, "") };
+    let request = HttpRequest { headers: JSON, token: Some(READER), ..HttpRequest::new(&line, "") };
     let answer = server.ask(request).await;
     for event in answer.body["events"].as_array().into_iter().flatten() {
         let mut line = event.clone();
@@ -112,6 +111,11 @@ async fn pages_have_every_event_once_in_order_and_selected() {
         (kinds.body["events"].as_array().unwrap().len(), &kinds.body["more"]),
         (2, &json!(false))
     );
+    // A page searches many events for a few of a kind.
+    let removed = entry(801, HistoryEvent::StoreRemoved { name: "images".to_owned() });
+    ledger.commit(LedgerChange::new().remove_store(BROKEN, removed)).await.unwrap();
+    let rare = page(&server, "?kind=removed&limit=1").await;
+    assert_eq!(rare.body["events"][1]["event"], "removed", "{}", rare.body);
     // The clock of the server is fixed at a later time.
     assert_eq!(page(&server, "?since=0s").await.body["events"], json!([]));
     assert_eq!(page(&server, "?since=90000d").await.body["events"].as_array().unwrap().len(), 100);
@@ -140,6 +144,11 @@ async fn what_a_removed_store_takes_with_it_is_a_gap_and_its_removal_stays() {
             (&json!("removed"), &json!("the last name"))
         );
         assert_eq!(events[1]["store"], GOOD.to_string());
+        // A client that goes on does not get the gap again.
+        for cursor in [&events[0]["cursor"], &events[1]["cursor"], &page.body["next"]] {
+            let rest = self::page(&server, &format!("?after={}", cursor.as_str().unwrap())).await;
+            assert_eq!(rest.body["gap"], Value::Null, "{cursor}");
+        }
     }
     for (cursor, cause) in
         [("00000000000000000000000000000001-1", "restored"), ("future", "unknown")]

@@ -20,7 +20,7 @@ use crate::common::{Clock, Timestamp};
 use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::http::limits::ServerLimits;
-use crate::lifecycle::{EventPosition, EventQuery};
+use crate::lifecycle::EventQuery;
 use crate::model::{AttemptFailure, Fault, Reason};
 use request::{EventForm, EventStart, EventsRequest};
 
@@ -54,7 +54,7 @@ impl EventAccess {
     async fn to_query(&self, request: EventsRequest, limit: u32) -> Result<EventQuery, ApiError> {
         let after = match request.start {
             EventStart::Oldest => None,
-            EventStart::After(cursor) => Some(EventPosition::from(cursor)),
+            EventStart::After(cursor) => Some(cursor),
             EventStart::Since(age) => {
                 let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
                 let since = Timestamp(self.clock.now().0.saturating_sub(age));

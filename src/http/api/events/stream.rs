@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::body::{EventStreamBody, EventStreamMark, PartSource};
-use super::page::{gap_cursor, store_name};
+use super::page::store_name;
 use super::request::{EVENT_STREAM, EventsRequest};
 use super::{too_many_streams, unreadable};
 use crate::agent::StoreService;
 use crate::common::write_safe_json;
 use crate::http::api::AppState;
 use crate::http::error::ApiError;
-use crate::lifecycle::{EventPage, EventQuery};
+use crate::lifecycle::{EventItem, EventPage, EventQuery};
 use crate::model::{EventCursor, EventKind};
 use crate::wire::{EventLine, GapLine};
 
@@ -73,7 +73,7 @@ pub(super) async fn begin_stream<S: StoreService>(
     let page = stream.read_page().await.map_err(unreadable)?;
     let mut part = format!("retry: {RETRY_MS}\n\n").into_bytes();
     stream.write_events(&page, &mut part);
-    write_position(page.next.cursor, &mut part);
+    write_position(page.next, &mut part);
     stream.first = Some(part.into());
     let mut response = Response::new(Body::new(EventStreamBody::new(stream)));
     *response.status_mut() = StatusCode::OK;
@@ -96,13 +96,16 @@ impl<S: StoreService> EventStream<S> {
     }
 
     fn write_events(&self, page: &EventPage, part: &mut Vec<u8>) {
-        if let Some(gap) = &page.gap {
-            let cursor = gap_cursor(page);
-            write_event(EventKind::Gap, cursor, &GapLine::new(gap, cursor), part);
-        }
-        for event in &page.events {
-            let line = EventLine::new(event, store_name(&self.state, event.store));
-            write_event(event.entry.event.kind(), event.cursor, &line, part);
+        for item in &page.items {
+            match item {
+                EventItem::Gap(cursor, gap) => {
+                    write_event(EventKind::Gap, *cursor, &GapLine::new(gap, *cursor), part);
+                }
+                EventItem::Event(event) => {
+                    let line = EventLine::new(event, store_name(&self.state, event.store));
+                    write_event(event.entry.event.kind(), event.cursor, &line, part);
+                }
+            }
         }
     }
 
@@ -138,7 +141,7 @@ impl<S: StoreService> EventStream<S> {
     fn comment(&self) -> Bytes {
         let mut part = b":\n".to_vec();
         if let Some(position) = self.query.after {
-            write_position(position.cursor, &mut part);
+            write_position(position, &mut part);
         }
         part.into()
     }
