@@ -47,6 +47,8 @@ pub struct ServerLimits {
     /// Time after which a waiting stream sends a comment, so that the client and the proxies on the
     /// way see that the connection lives.
     pub event_comment_interval: Duration,
+    /// Maximum duration of a stream. The client then resumes it, and shows its session again.
+    pub event_stream_duration: Duration,
     /// Maximum time without progress of a response, because the client does not read it.
     pub write_timeout: Duration,
 }
@@ -67,6 +69,7 @@ impl Default for ServerLimits {
             max_large_bodies: 8,
             max_event_streams: 50,
             event_comment_interval: Duration::from_secs(15),
+            event_stream_duration: Duration::from_secs(60 * 60),
             write_timeout: Duration::from_secs(30),
         }
     }

@@ -283,7 +283,7 @@ async fn open_stream(server: &TestServer, query: &str, headers: &str) -> StreamC
 }
 
 #[tokio::test]
-async fn a_stream_tells_what_happens_and_is_resumed_without_a_loss() {
+async fn a_stream_has_what_happens_and_is_resumed_without_a_loss() {
     let server = server_with_store(Default::default()).await;
     let mut stream = open_stream(&server, "?kind=updated", "").await;
     let position = stream.block().await.unwrap();
@@ -380,6 +380,31 @@ async fn an_idle_stream_has_comments_with_its_position() {
         }
         assert!(Instant::now() < deadline, "the position does not advance");
     }
+}
+
+#[tokio::test]
+async fn a_stream_ends_after_its_duration_also_for_a_client_that_is_behind() {
+    let limits = imagestore_agent::http::ServerLimits {
+        event_stream_duration: Duration::ZERO,
+        ..Default::default()
+    };
+    let server = server_with_store(limits).await;
+    server.ledger().commit(lines(GOOD, 0..1000)).await.unwrap();
+    let (mut seen, mut headers) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let mut stream = open_stream(&server, "?kind=updated", &headers).await;
+        let mut events = 0;
+        while let Some(block) = stream.block().await {
+            headers = format!("Last-Event-ID: {}\r\n", block.id);
+            if !block.data.is_null() {
+                seen.extend(times(&json!([block.data])));
+                events += 1;
+            }
+        }
+        // The first part of a stream has some events, and the rest is left for the next stream.
+        assert!((1..100).contains(&events), "{events}");
+    }
+    assert!(seen.iter().copied().eq(0..i64::try_from(seen.len()).unwrap()), "{seen:?}");
 }
 
 /// Waits until a stream can be opened.

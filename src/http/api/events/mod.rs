@@ -33,6 +33,7 @@ pub(in crate::http) struct EventAccess {
     streams: Arc<Semaphore>,
     max_streams: usize,
     comment_interval: Duration,
+    max_duration: Duration,
 }
 
 impl EventAccess {
@@ -47,6 +48,7 @@ impl EventAccess {
             streams: Arc::new(Semaphore::new(limits.max_event_streams)),
             max_streams: limits.max_event_streams,
             comment_interval: limits.event_comment_interval,
+            max_duration: limits.event_stream_duration,
         }
     }
 

@@ -28,8 +28,6 @@ const PART_EVENTS: u32 = 32;
 /// Minimum time between two reads of a stream that has every event. A burst of commits then costs
 /// few reads, and an operator hardly notices it.
 const MIN_READ_INTERVAL: Duration = Duration::from_millis(100);
-/// Maximum duration of a stream. The client then resumes it, and shows its session again.
-const MAX_STREAM_DURATION: Duration = Duration::from_secs(60 * 60);
 /// Time after which a browser resumes a stream that has ended, in milliseconds.
 const RETRY_MS: u32 = 2000;
 
@@ -56,6 +54,7 @@ pub(super) async fn begin_stream<S: StoreService>(
     let events = &state.events;
     let permit = Arc::clone(&events.streams).try_acquire_owned();
     let permit = permit.map_err(|_| too_many_streams(events.max_streams))?;
+    let max_duration = events.max_duration;
     let query = events.to_query(request, PART_EVENTS).await?;
     let (added, now) = (events.reader.subscribe_events(), Instant::now());
     let mut stream = EventStream {
@@ -64,11 +63,11 @@ pub(super) async fn begin_stream<S: StoreService>(
         added,
         has_all: false,
         next_read: now,
-        ends_at: now + MAX_STREAM_DURATION,
+        ends_at: now + max_duration,
         first: None,
         _permit: permit,
     };
-    // An error of the first read has a status. The first part tells the position even if there is
+    // An error of the first read has a status. The first part has the position even if there is
     // no event, so that a client can resume from it.
     let page = stream.read_page().await.map_err(unreadable)?;
     let mut part = format!("retry: {RETRY_MS}\n\n").into_bytes();
@@ -116,6 +115,10 @@ impl<S: StoreService> EventStream<S> {
         }
         let comment_at = Instant::now() + self.state.events.comment_interval;
         loop {
+            // A client that reads slowly is never at the end of the history.
+            if Instant::now() >= self.ends_at {
+                return None;
+            }
             if self.has_all {
                 match timeout_at(comment_at.min(self.ends_at), self.added.changed()).await {
                     Ok(added) => added.ok()?,
