@@ -180,8 +180,13 @@ impl HookPoster {
             }
             HookStep::GivenUp => {
                 let given_up = self.end(id, turn, |table| table.give_up(id)).await;
-                if self.logs_loss() {
-                    warn!(destination, reply, given_up, "web hook given up");
+                match given_up {
+                    // A later response made it owed again, or its job is gone and counted.
+                    None => debug!(destination, reply, "web hook not delivered, not given up"),
+                    Some(given_up) if self.logs_loss() => {
+                        warn!(destination, reply, given_up, "web hook given up");
+                    }
+                    Some(_) => {}
                 }
             }
             HookStep::RetryAfter(delay) => {

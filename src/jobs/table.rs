@@ -35,8 +35,8 @@ struct EndOrder {
     number: u64,
 }
 
-/// The first 64 bits of a keyed digest. Nobody can compute a second request with the same bits, and
-/// 10,000 jobs need less memory.
+/// The first 64 bits of a keyed digest. Without the key, a second request with the same bits cannot
+/// be computed, and 10,000 jobs need less memory.
 type ShortDigest = u64;
 
 fn shorten(digest: &JobDigest) -> ShortDigest {

@@ -1,5 +1,6 @@
 //! Web hooks of the real daemon: restarts, kills, signatures, and a state disk that hangs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -9,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -181,6 +183,27 @@ async fn a_job_that_a_kill_interrupts_ends_with_its_web_hook() {
     let reason = &received.json["error"]["cause"]["opaque"]["reason"];
     assert_eq!(reason, "interrupted_by_restart");
     until_nothing_is_owed(&scene.agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_post_is_not_reported_as_given_up_while_its_result_is_owed_again() {
+    needs_root!();
+    let disk = MountedFs::tmpfs("size=4m");
+    let mut agent = installed(&disk, "");
+    agent.start();
+    // The first post is rejected after a later response has made its result owed again.
+    let rejects = Arc::new(Semaphore::new(0));
+    let mut receiver =
+        ManagementNode::answering([Answer::AfterPermit(404, Arc::clone(&rejects))]).await;
+    let hook = hook_of(&receiver);
+    failed_call(&agent, &job(1), &hook).await;
+    receiver.next().await;
+    failed_call(&agent, &job(1), &hook).await;
+    rejects.add_permits(1);
+    assert_result(&agent, &receiver.next().await, &job(1)).await;
+    until_nothing_is_owed(&agent).await;
+    let log = agent.log();
+    assert!(!log.contains("web hook given up"), "{log}");
 }
 
 const SUMMARY: &str = "GET /imagestore/stores";
