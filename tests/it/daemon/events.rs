@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -51,15 +51,22 @@ impl RunningCommand {
     }
 
     /// Waits for the end and returns true if the command succeeded.
-    fn succeeded(mut self) -> bool {
-        let deadline = Instant::now() + TEST_TIMEOUT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
-            }
-            assert!(Instant::now() < deadline, "the command does not end");
-            std::thread::yield_now();
-        }
+    async fn succeeded(mut self) -> bool {
+        let mut ended = None;
+        until("the command ends", async || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        })
+        .await;
+        ended.unwrap().success()
+    }
+}
+
+impl Drop for RunningCommand {
+    fn drop(&mut self) {
+        // A command that has ended cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -119,7 +126,7 @@ async fn rename(agent: &Agent, uuid: &str, numbers: std::ops::Range<u32>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_misses_and_repeats_nothing_untold() {
+async fn a_follower_repeats_nothing_and_misses_nothing_without_a_gap() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), CALM);
@@ -162,7 +169,7 @@ async fn a_follower_misses_and_repeats_nothing_untold() {
 
     // Without a reader the command ends, although nothing happens.
     rename_to_last(&agent, &uuid).await;
-    assert!(follower.succeeded());
+    assert!(follower.succeeded().await);
 }
 
 /// Gives the store the name at which the reader of the test stops.
@@ -228,6 +235,72 @@ async fn events_are_selected_and_shown_with_their_store_and_reason() {
     }
 }
 
+/// Reads pages with this selection until the last one. Returns their events.
+async fn read_pages(agent: &Agent, selection: &str, mut after: Option<String>) -> Vec<Value> {
+    let mut events = Vec::new();
+    loop {
+        let page = page(agent, selection, after.as_deref()).await;
+        events.extend(page["events"].as_array().unwrap().iter().cloned());
+        if page["more"] == false {
+            return events;
+        }
+        after = Some(page["next"].as_str().unwrap().to_owned());
+    }
+}
+
+async fn page(agent: &Agent, selection: &str, after: Option<&str>) -> Value {
+    let after = after.map_or_else(String::new, |after| format!("&after={after}"));
+    let path = format!("/imagestore/events?{selection}{after}");
+    let reply = agent.http().send_request(Method::GET, &path, None).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    reply.body
+}
+
+/// Returns the fields of these events.
+fn of(events: &[Value], field: &str) -> Vec<String> {
+    events.iter().map(|event| event[field].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_a_kind_have_each_event_once_also_if_a_store_is_removed_between_them() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let dirs = ["one", "two"].map(|name| disk.path().join(name));
+    dirs.iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+    let mut agent = Agent::installed(&disk.path(), CALM);
+    agent.start();
+    let one = agent.add(&dirs[0], &sshd, &user).await;
+    let two = agent.add(&dirs[1], &sshd, &user).await;
+    for n in 0..40 {
+        rename(&agent, &one, n..n + 1).await;
+        rename(&agent, &two, n + 100..n + 101).await;
+    }
+    let selection = format!("store={one}&kind=updated&limit=7");
+    let events = read_pages(&agent, &selection, None).await;
+    assert_eq!(of(&events, "store"), vec![one.clone(); 40]);
+    let cursors = of(&events, "cursor");
+    let shown = shown(agent.cli(&["events", &one, "--kind", "updated", "--json"], ""));
+    let lines: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(of(&lines, "cursor"), cursors);
+
+    let selection = "kind=updated,removed&limit=7";
+    let first = page(&agent, selection, None).await;
+    let next = first["next"].as_str().unwrap().to_owned();
+    let seen = of(first["events"].as_array().unwrap(), "cursor");
+    assert_eq!((seen.len(), &first["gap"]), (7, &Value::Null));
+    assert!(agent.cli(&["remove", &two, "--yes"], "").status.success());
+    let rest = read_pages(&agent, selection, Some(next)).await;
+    // The updates of the removed store are a gap, once, and its removal is there.
+    let (gaps, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|e| e["event"] == "gap");
+    let [gap] = &gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!(gap["cause"], "pruned");
+    let (last, rest) = rest.split_last().unwrap();
+    assert_eq!((&last["event"], &last["store"]), (&json!("removed"), &json!(two)));
+    assert!(rest.iter().all(|event| event["store"] == one.as_str()), "{rest:?}");
+    let unseen: Vec<_> = cursors.into_iter().filter(|cursor| !seen.contains(cursor)).collect();
+    assert_eq!(of(rest, "cursor"), unseen);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_is_waited_for_with_its_reason_and_across_a_restart() {
     needs_root!();
@@ -245,18 +318,18 @@ async fn a_state_is_waited_for_with_its_reason_and_across_a_restart() {
     }
     let late = wait(&agent, "disconnected", "3s");
     assert_eq!(late.status.code(), Some(1));
-    let told = text(late.stderr);
-    assert!(told.contains("it is Connected") && told.contains("after 3s"), "{told}");
+    let reported = text(late.stderr);
+    assert!(reported.contains("it is Connected") && reported.contains("after 3s"), "{reported}");
 
     let waiting = RunningCommand::start(&agent, &["wait", &uuid, "--for", "disconnected"]);
     agent.terminate();
     agent.start();
     until("the directory is unmounted", async || disk.try_unmount()).await;
     assert_eq!(agent.reconnect(&uuid).await.status, 503);
-    assert!(waiting.succeeded());
+    assert!(waiting.succeeded().await);
     let late = wait(&agent, "connected", "3s");
-    let told = text(late.stderr);
-    assert!(told.contains("Disconnected: not_mounted"), "{told}");
+    let reported = text(late.stderr);
+    assert!(reported.contains("Disconnected: not_mounted"), "{reported}");
 
     let removed =
         agent.cli(&["wait", "00000000000040008000000000000009", "--for", "connected"], "");

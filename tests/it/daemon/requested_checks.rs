@@ -22,6 +22,14 @@ async fn request(agent: &Agent, uuid: &str, check: &str) -> DaemonResponse {
     agent.http().send_request(Method::POST, &path, None).await.unwrap()
 }
 
+/// Returns true if a connection of this machine to this port is established.
+fn has_connection_to(port: u16) -> bool {
+    let established = format!(":{port:04X} 01 ");
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
+    let mut tables = tables.into_iter().flatten();
+    tables.any(|connections| connections.contains(&established))
+}
+
 /// Returns the facts of the deepest cause.
 fn cause(body: &Value) -> &Value {
     let mut error = &body["error"];
@@ -193,7 +201,10 @@ async fn a_removal_answers_the_callers_of_a_check() {
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     sshd.freeze();
     let login = request(&agent, &uuid, "login");
-    let removal = async { agent.ask(Method::DELETE, &format!("/{uuid}"), None).await };
+    let removal = async {
+        until("the login runs", async || has_connection_to(sshd.address.port())).await;
+        agent.ask(Method::DELETE, &format!("/{uuid}"), None).await
+    };
     let (login, removal) = tokio::join!(login, removal);
     assert_eq!(removal.status, 200);
     assert_eq!(login.status, 404, "{}", login.body);
