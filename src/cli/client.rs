@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::common::{UrlPort, skip_byte_order_mark};
+use super::daemon_response::DaemonResponse;
+use crate::common::UrlPort;
 use crate::model::Secret;
 use crate::settings::FilePolicy;
 use crate::settings::SettingsError;
@@ -52,15 +53,6 @@ pub enum DaemonAddress {
         /// The expected server name and the TLS settings. `None` selects plain HTTP.
         tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     },
-}
-
-/// The response of the daemon.
-#[derive(Debug)]
-pub struct DaemonResponse {
-    /// The status code.
-    pub status: StatusCode,
-    /// The body, which is always JSON.
-    pub body: Value,
 }
 
 /// The effect that a request has on the stores.
@@ -277,7 +269,7 @@ impl DaemonAddress {
         body: Option<&Value>,
     ) -> Result<DaemonResponse, ClientError> {
         let response = self.send_request(method, path, body).await?;
-        let Some(job) = job_path(&response).map(str::to_owned) else { return Ok(response) };
+        let Some(job) = response.job_path().map(str::to_owned) else { return Ok(response) };
         let polling = async {
             loop {
                 sleep(JOB_POLL_INTERVAL).await;
@@ -338,15 +330,6 @@ impl DaemonAddress {
     }
 }
 
-/// Returns the path of the job that a response refers to, or `None` if it is the result itself. The
-/// host in the location is that of the request.
-fn job_path(response: &DaemonResponse) -> Option<&str> {
-    let location = response.body.get("location")?.as_str()?;
-    let path = location.get(location.find("/zstack/v1/api-jobs/")?..);
-    let is_path = |path: &&str| path.parse::<Uri>().is_ok();
-    path.filter(|_| response.status == StatusCode::ACCEPTED).filter(is_path)
-}
-
 async fn connect_within_limit<T>(
     address: &str,
     connecting: impl Future<Output = io::Result<T>>,
@@ -375,13 +358,11 @@ where
         // Dropping this set at the end of the request aborts the connection task.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let response = sender.send_request(request).await.map_err(failed)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
+        let (head, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
+        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
         let invalid = || ClientError::InvalidResponse { address: address.clone() };
         let bytes = body.map_err(|_| invalid())?.to_bytes();
-        let body = serde_json::from_slice(skip_byte_order_mark(&bytes)).map_err(|_| invalid())?;
-        Ok(DaemonResponse { status, body })
+        DaemonResponse::parse(head.status, &head.headers, &bytes).ok_or_else(invalid)
     };
     match timeout(RESPONSE_TIMEOUT, response).await {
         Ok(reply) => reply,

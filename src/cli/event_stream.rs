@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect};
-use crate::common::skip_byte_order_mark;
+use super::client::{ClientError, DaemonAddress, RequestEffect};
+use super::daemon_response::DaemonResponse;
 use crate::model::EventCursor;
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -47,7 +47,7 @@ pub(super) struct EventSource {
 pub(super) struct StreamBlock {
     /// The position behind the block.
     pub(super) position: Option<EventCursor>,
-    /// The event, or `None` if the block tells the position only.
+    /// The event, or `None` if the block has the position only.
     pub(super) event: Option<Value>,
 }
 
@@ -89,21 +89,21 @@ impl DaemonAddress {
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let response = sender.send_request(request).await.map_err(failed)?;
-        let status = response.status();
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let (head, body) = response.into_parts();
+        let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_stream = kind.is_some_and(|kind| kind.starts_with(EVENT_STREAM));
-        if status == StatusCode::OK && is_stream {
-            let (body, blocks) = (response.into_body(), BlockReader::default());
+        if head.status == StatusCode::OK && is_stream {
+            let blocks = BlockReader::default();
             return Ok(StreamStart::Open(EventSource { body, blocks, _driver: driver }));
         }
-        if status.is_success() {
+        if head.status.is_success() {
             return Err(self.unexpected_response("events", RequestEffect::None));
         }
-        let body = Limited::new(response.into_body(), MAX_BLOCK_BYTES).collect().await;
+        let body = Limited::new(body, MAX_BLOCK_BYTES).collect().await;
         let invalid = || ClientError::InvalidResponse { address: address.clone() };
         let bytes = body.map_err(|_| invalid())?.to_bytes();
-        let body = serde_json::from_slice(skip_byte_order_mark(&bytes)).map_err(|_| invalid())?;
-        Ok(StreamStart::Refused(DaemonResponse { status, body }))
+        let refused = DaemonResponse::parse(head.status, &head.headers, &bytes);
+        refused.map(StreamStart::Refused).ok_or_else(invalid)
     }
 }
 

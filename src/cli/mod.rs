@@ -14,6 +14,7 @@
 mod args;
 mod client;
 mod commands;
+mod daemon_response;
 mod event_stream;
 mod explain;
 mod manual;
@@ -23,8 +24,9 @@ mod store_reference;
 
 pub use args::{AccessKeyAddArgs, AccessKeyCommand, AccountAddArgs, AccountCommand};
 pub use args::{Args, ClientCommand, Command, ConnectionArgs, DoctorArgs, ExplainArgs, InitArgs};
-pub use client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect};
+pub use client::{ClientError, DaemonAddress, RequestEffect};
 pub use commands::{CommandError, daemon_address, run_command};
+pub use daemon_response::DaemonResponse;
 pub use explain::explain_word;
 pub use manual::{manual_page, shell_completions};
 pub(crate) use output::diagnosis::{format_diagnosis, store_label};

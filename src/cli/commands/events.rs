@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{CommandError, CommandRunner};
 use crate::cli::args::EventsArgs;
-use crate::cli::client::{DaemonResponse, RequestEffect};
+use crate::cli::client::RequestEffect;
+use crate::cli::daemon_response::DaemonResponse;
 use crate::cli::event_stream::{EventSource, StreamStart};
 use crate::cli::output::events::format_event;
 use crate::common::{OutputReader, is_output_gone, print_json, print_text, report_line};
@@ -30,7 +31,7 @@ const READER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 enum StreamEnd {
     /// The connection is lost, or the daemon has ended it.
     Lost,
-    /// Nobody reads the output.
+    /// The reader of the output is gone.
     Unread,
 }
 
@@ -107,18 +108,19 @@ impl CommandRunner {
         Ok(Some(page.ok_or_else(unexpected)?))
     }
 
-    /// Follows the events behind a position until nobody reads them.
+    /// Follows the events behind a position until the reader of the output is gone.
     async fn follow_events(
         &self,
         selection: &[String],
         mut position: EventCursor,
     ) -> Result<bool, CommandError> {
         let path = format!("{}/events?{}", self.health_prefix, selection.join("&"));
-        let (mut delay, mut is_lost) = (MIN_RECONNECT_DELAY, false);
+        let (mut delay, mut last_failure) = (MIN_RECONNECT_DELAY, None);
         loop {
+            let mut asked_delay = None;
             match self.daemon.open_events(&path, Some(position)).await {
                 Ok(StreamStart::Open(mut stream)) => {
-                    if std::mem::take(&mut is_lost) {
+                    if last_failure.take().is_some() {
                         report_line("connected to the daemon again");
                     }
                     delay = MIN_RECONNECT_DELAY;
@@ -127,21 +129,23 @@ impl CommandRunner {
                         StreamEnd::Lost => {}
                     }
                 }
-                Ok(StreamStart::Refused(reply)) if !may_pass(reply.status) => {
+                Ok(StreamStart::Refused(reply)) if !reply.may_pass() => {
                     return self.show_inventory(&reply);
                 }
-                Ok(StreamStart::Refused(_)) => {}
+                Ok(StreamStart::Refused(reply)) => {
+                    asked_delay = reply.retry_after;
+                    report_failure(&mut last_failure, self.describe_refusal(&reply));
+                }
                 Err(error) if error.is_temporary() => {
-                    if !std::mem::replace(&mut is_lost, true) {
-                        report_line(format_args!("{error}; trying again"));
-                    }
+                    report_failure(&mut last_failure, error.to_string());
                 }
                 Err(error) => return Err(error.into()),
             }
-            if is_output_gone() {
+            if wait_with_reader(asked_delay.unwrap_or_default().max(delay)).await
+                == OutputReader::Gone
+            {
                 return Ok(true);
             }
-            sleep(delay).await;
             delay = MAX_RECONNECT_DELAY.min(delay * 2);
         }
     }
@@ -192,7 +196,7 @@ impl CommandRunner {
 enum PastEnd {
     /// All of them were shown. The position is behind them.
     Position(EventCursor),
-    /// Nobody reads the output.
+    /// The reader of the output is gone.
     Unread,
 }
 
@@ -203,9 +207,25 @@ fn start_parameter(args: &EventsArgs) -> String {
     }
 }
 
-/// Returns true if the same request may succeed later.
-fn may_pass(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+/// Waits for this time, or until the reader of the output is gone.
+async fn wait_with_reader(delay: Duration) -> OutputReader {
+    let ends_at = Instant::now() + delay;
+    while !is_output_gone() {
+        let now = Instant::now();
+        if now >= ends_at {
+            return OutputReader::Present;
+        }
+        sleep_until(ends_at.min(now + READER_CHECK_INTERVAL)).await;
+    }
+    OutputReader::Gone
+}
+
+/// Reports a failure after which the command tries again, unless it is the last one again.
+fn report_failure(last: &mut Option<String>, failure: String) {
+    if last.as_ref() != Some(&failure) {
+        report_line(format_args!("{failure}; trying again"));
+        *last = Some(failure);
+    }
 }
 
 /// Returns the page in a body, or `None` if it is none of a daemon.

@@ -12,7 +12,8 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::args::{CapacityArgs, ClientCommand, ConfirmArgs, ConnectionArgs};
-use super::client::{ClientError, DaemonAddress, DaemonResponse, RequestEffect, SYSTEM_TRUST};
+use super::client::{ClientError, DaemonAddress, RequestEffect, SYSTEM_TRUST};
+use super::daemon_response::DaemonResponse;
 use super::output;
 use super::output::brief_list::format_brief_list;
 use super::output::capacity::format_capacity;
@@ -154,6 +155,18 @@ impl CommandRunner {
         format!("{}?limit={}", self.stores_path, u32::MAX)
     }
 
+    /// Describes a response with an error in one line.
+    fn describe_refusal(&self, reply: &DaemonResponse) -> String {
+        let address = self.daemon.describe_address();
+        let details = output::error_details(&reply.body);
+        format!("the daemon at {address} answers with {}: {details}", reply.status)
+    }
+
+    /// Returns the path of the query for the uuid and name of all stores.
+    fn store_names_path(&self) -> String {
+        format!("{}&fields=uuid,name", self.all_stores_path())
+    }
+
     /// Returns the store that an argument names, or `None` if the daemon answered the question with
     /// an error, which has been shown. A whole uuid needs no question.
     async fn resolve_store(
@@ -169,8 +182,7 @@ impl CommandRunner {
 
     /// Returns all stores, or `None` if the daemon answered with an error, which has been shown.
     async fn fetch_stores(&self) -> Result<Option<Vec<ListedStore>>, CommandError> {
-        let path = format!("{}&fields=uuid,name", self.all_stores_path());
-        let reply = self.daemon.send_request(Method::GET, &path, None).await?;
+        let reply = self.daemon.send_request(Method::GET, &self.store_names_path(), None).await?;
         if !reply.status.is_success() {
             return self.show_inventory(&reply).map(|_| None);
         }
@@ -275,7 +287,7 @@ impl CommandRunner {
 
     /// Shows a response on stdout. An error goes to stderr, or with `--json` to stdout. Returns
     /// true if the request succeeded. A reader of stdout that is gone changes nothing, because the
-    /// exit status still tells the result. `as_text` returns `None` for a body that the daemon does
+    /// exit status still shows the result. `as_text` returns `None` for a body that the daemon does
     /// not send.
     fn show_reply(
         &self,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CommandError, CommandRunner, inventory};
+use super::{CommandError, CommandRunner, inventory, listed_stores};
 use crate::cli::args::{AwaitedState, WaitArgs};
 use crate::cli::client::RequestEffect;
+use crate::cli::daemon_response::DaemonResponse;
 use crate::cli::output::health::format_delivery;
 use crate::cli::output::{raw_str_field, str_field};
 use crate::common::report_line;
@@ -69,6 +70,7 @@ impl CommandRunner {
                     Err(error) => Err(error),
                 },
             };
+            let mut asked_delay = None;
             match progress {
                 Ok(Some(Progress::Reached)) => return Ok(true),
                 Ok(Some(Progress::Pending(state))) => report(format!(
@@ -80,17 +82,39 @@ impl CommandRunner {
                     return Ok(false);
                 }
                 Ok(None) => return Ok(false),
-                Err(WaitError::Temporary(why)) => report(format!("waiting for the daemon: {why}")),
+                Err(WaitError::Temporary(why, delay)) => {
+                    asked_delay = delay;
+                    report(format!("waiting for the daemon: {why}"));
+                }
                 Err(WaitError::Final(error)) => return Err(error),
             }
-            sleep(POLL_INTERVAL).await;
+            sleep(asked_delay.unwrap_or_default().max(POLL_INTERVAL)).await;
         }
     }
 
     async fn find_store(&self, args: &WaitArgs) -> Result<Option<StoreUuid>, WaitError> {
-        // A daemon that does not answer is asked again.
-        self.daemon.send_request(Method::GET, "/healthz", None).await.map_err(WaitError::from)?;
-        self.resolve_store(&args.store).await.map_err(WaitError::Final)
+        let Some(reply) = self.read_daemon(&self.store_names_path()).await? else {
+            return Ok(None);
+        };
+        let Some(stores) = listed_stores(&reply.body) else {
+            let error = self.daemon.unexpected_response("list", RequestEffect::None);
+            return Err(WaitError::Final(error.into()));
+        };
+        let store = args.store.resolve(&stores);
+        store.map(Some).map_err(|error| WaitError::Final(error.into()))
+    }
+
+    /// Sends a request that reads. Returns `None` if the daemon answered with an error that lasts,
+    /// which has been shown.
+    async fn read_daemon(&self, path: &str) -> Result<Option<DaemonResponse>, WaitError> {
+        let reply = self.daemon.send_request(Method::GET, path, None).await?;
+        if reply.may_pass() {
+            return Err(WaitError::Temporary(self.describe_refusal(&reply), reply.retry_after));
+        }
+        if !reply.status.is_success() {
+            return self.show_inventory(&reply).map(|_| None).map_err(WaitError::Final);
+        }
+        Ok(Some(reply))
     }
 
     /// Returns the progress, or `None` if the daemon answered with an error, which has been shown.
@@ -100,15 +124,7 @@ impl CommandRunner {
         awaited: AwaitedState,
     ) -> Result<Option<Progress>, WaitError> {
         let path = format!("{}/stores/{store}/health", self.health_prefix);
-        let reply = self.daemon.send_request(Method::GET, &path, None).await?;
-        let is_temporary =
-            reply.status == StatusCode::TOO_MANY_REQUESTS || reply.status.is_server_error();
-        if is_temporary {
-            return Err(WaitError::Temporary(format!("it answers with {}", reply.status)));
-        }
-        if !reply.status.is_success() {
-            return self.show_inventory(&reply).map(|_| None).map_err(WaitError::Final);
-        }
+        let Some(reply) = self.read_daemon(&path).await? else { return Ok(None) };
         if inventory(&reply.body).is_none() {
             let error = self.daemon.unexpected_response("wait", RequestEffect::None);
             return Err(WaitError::Final(error.into()));
@@ -119,15 +135,15 @@ impl CommandRunner {
 
 /// The reason why there is no state of the store.
 enum WaitError {
-    /// The daemon may answer later.
-    Temporary(String),
+    /// The daemon may answer later, and perhaps not before a delay that it asks for.
+    Temporary(String, Option<Duration>),
     Final(CommandError),
 }
 
 impl From<crate::cli::client::ClientError> for WaitError {
     fn from(error: crate::cli::client::ClientError) -> Self {
         match error.is_temporary() {
-            true => Self::Temporary(error.to_string()),
+            true => Self::Temporary(error.to_string(), None),
             false => Self::Final(error.into()),
         }
     }
@@ -174,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_is_reached_or_its_reason_is_told() {
+    fn a_state_is_reached_or_has_its_reason() {
         let health = |status: &str, pending: Value| {
             json!({"inventory": {"status": status}, "reason": {"details": "not_mounted: no"},
                    "delivery": pending})

@@ -121,6 +121,11 @@ pub(super) fn format_reconnected(store: &Value) -> String {
     format!("{}\n", fields.join("  "))
 }
 
+/// Returns the details of an error, in one line.
+pub(super) fn error_details(body: &Value) -> String {
+    body.get("error").map_or_else(|| "there are no details".to_owned(), error_summary)
+}
+
 /// Formats an error: the failure, and the cause and the remedy of each failed check.
 pub(super) fn format_failure(body: &Value) -> String {
     let Some(error) = body.get("error") else {

@@ -5,3 +5,4 @@ mod explain;
 mod init;
 mod outside_text;
 mod program;
+mod retries;

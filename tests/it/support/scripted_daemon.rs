@@ -1,4 +1,4 @@
-//! A daemon that gives one response to every request of a client command.
+//! A daemon that gives prepared responses to the requests of a client command.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,24 +13,36 @@ pub(crate) struct ScriptedDaemon {
 }
 
 impl ScriptedDaemon {
+    /// Gives this response to every request.
     pub(crate) fn answering(status: u16, body: &Value) -> Self {
+        Self::answering_in_turn(&[(status, "", body)])
+    }
+
+    /// Gives these responses in turn, and the last one to every later request. Each has a status,
+    /// lines of headers, and a body.
+    pub(crate) fn answering_in_turn(responses: &[(u16, &str, &Value)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let body = body.to_string();
-        let response = format!(
-            "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        let response = Arc::new(response);
+        let responses: Vec<Arc<String>> = responses.iter().map(response).map(Arc::new).collect();
         thread::spawn(move || {
+            let last = Arc::clone(responses.last().unwrap());
+            let mut responses = responses.into_iter().chain(std::iter::repeat(last));
             for stream in listener.incoming().map_while(Result::ok) {
-                let response = Arc::clone(&response);
+                let response = responses.next().unwrap();
                 thread::spawn(move || answer(stream, &response));
             }
         });
         Self { url }
     }
+}
+
+fn response((status, headers, body): &(u16, &str, &Value)) -> String {
+    let body = body.to_string();
+    format!(
+        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\n{headers}\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn answer(stream: TcpStream, response: &str) {

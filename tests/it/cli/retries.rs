@@ -1,0 +1,103 @@
+//! Commands that wait for a daemon: an answer that may pass is reported, and the request repeated.
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::agent::PROGRAM;
+use crate::support::scripted_daemon::ScriptedDaemon;
+
+const UUID: &str = "4cd9fb914f5f4a1d8d2f000000000001";
+
+/// Runs a command with these responses. The last one is repeated.
+fn run(args: &[&str], responses: &[(u16, &str, &Value)]) -> (Output, String) {
+    let daemon = ScriptedDaemon::answering_in_turn(responses);
+    let mut command = Command::new(PROGRAM);
+    command.args(args).args(["--url", &daemon.url]).stdin(Stdio::null());
+    command.env("IMAGESTORE_AGENT_CONFIG", "").env_remove("RUST_LOG");
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    (output, stderr)
+}
+
+fn failure(details: &str) -> Value {
+    json!({"error": {"code": "SYS.1000", "description": "d", "details": details}})
+}
+
+#[test]
+fn a_follower_reports_a_refusal_of_its_stream_once_and_tries_again() {
+    let next = "00000000000000000000000000000001-7";
+    let page = json!({"events": [], "gap": null, "more": false, "next": next});
+    let (busy, slow) = (failure("too many streams are open"), failure("too many requests"));
+    let last = failure("the cursor is wrong");
+    let responses = [
+        (200, "", &page),
+        (503, "", &busy),
+        (503, "", &busy),
+        (429, "", &slow),
+        (503, "", &busy),
+        (400, "", &last),
+    ];
+    let (output, stderr) = run(&["events", "--follow"], &responses);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 4, "{stderr}");
+    for (line, status, details) in [
+        (lines[0], "503", "too many streams are open; trying again"),
+        (lines[1], "429", "too many requests; trying again"),
+        (lines[2], "503", "too many streams are open; trying again"),
+        (lines[3], "SYS.1000", "the cursor is wrong"),
+    ] {
+        assert!(line.contains(status) && line.ends_with(details), "{line}");
+    }
+}
+
+#[test]
+fn a_wait_goes_on_while_the_name_of_the_store_cannot_be_resolved() {
+    let busy = failure("the daemon is busy");
+    let list = json!({"inventories": [{"uuid": UUID, "name": "images"}]});
+    let health = json!({"inventory": {"uuid": UUID, "status": "Connected"}});
+    let command = ["wait", "images", "--for", "connected", "--timeout", "1m"];
+    let responses = [
+        (503, "", &busy),
+        (429, "", &busy),
+        (200, "", &list),
+        (500, "", &busy),
+        (200, "", &health),
+    ];
+    let (output, stderr) = run(&command, &responses);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let statuses: Vec<_> = stderr.lines().map(|line| line.contains("the daemon is busy")).collect();
+    assert_eq!(statuses, [true; 3], "{stderr}");
+
+    // These answers do not pass.
+    for (list, status) in [(json!({"inventories": []}), 200), (busy, 403)] {
+        let (output, stderr) = run(&command, &[(status, "", &list)]);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(!stderr.contains("waiting"), "{stderr}");
+    }
+}
+
+#[test]
+fn the_next_request_waits_for_the_time_that_the_daemon_asks_for() {
+    let next = "00000000000000000000000000000001-7";
+    let page = json!({"events": [], "gap": null, "more": false, "next": next});
+    let (busy, last) = (failure("the daemon is busy"), failure("the cursor is wrong"));
+    let list = json!({"inventories": [{"uuid": UUID, "name": "images"}]});
+    let health = json!({"inventory": {"uuid": UUID, "status": "Connected"}});
+    let busy = (503, "Retry-After: 2\r\n", &busy);
+    let follower = [(200, "", &page), busy, (400, "", &last)];
+    let waiter = [busy, (200, "", &list), (200, "", &health)];
+    for (args, responses, code) in [
+        (&["events", "--follow"][..], follower, 1),
+        (&["wait", "images", "--for", "connected"], waiter, 0),
+    ] {
+        let began = Instant::now();
+        let (output, stderr) = run(args, &responses);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("the daemon is busy"), "{stderr}");
+        // Without the header, the next request is sent after 250 ms.
+        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+}
