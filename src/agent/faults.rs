@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::common::BlockingError;
 use crate::ledger::{CommitError, ReadError};
-use crate::model::{Fault, ImageDir, Reason, Store, StoreUuid, ZoneUuid};
+use crate::model::{Fault, ImageDir, Reason, Remedy, Store, StoreUuid, ZoneUuid};
 
 /// The daemon is stopping, or the task that was to reply has ended.
 pub(super) fn agent_stopping() -> Fault {
@@ -38,10 +38,7 @@ pub(super) fn commit_failed(error: &CommitError) -> Fault {
     let fault =
         Fault::new(reason, format!("the change was not recorded and has no effect: {error}"));
     match error {
-        CommitError::Displaced(_) => fault.with_remedy(
-            "put the former files back at state.dir; if they are lost, stop the daemon, restore a copy \
-             and start it",
-        ),
+        CommitError::Displaced(_) => fault.with_remedy(Remedy::RestoreStateFiles),
         _ => fault,
     }
 }
@@ -50,7 +47,7 @@ pub(super) fn commit_failed(error: &CommitError) -> Fault {
 pub(super) fn ledger_read_stalled(waited: Duration) -> Fault {
     Fault::new(Reason::StateDiskTrouble, "the state disk does not respond")
         .with_detail("milliseconds", waited.as_millis())
-        .with_remedy("check the disk of state.dir, and repeat the request when the disk responds")
+        .with_remedy(Remedy::RepeatRequest)
 }
 
 /// The events of the stores cannot be read.
@@ -68,7 +65,7 @@ pub(super) fn state_disk_stalled(waited: Duration) -> Fault {
     let details = "the state disk does not respond; the change may take effect when it does";
     Fault::new(Reason::StateDiskTrouble, details)
         .with_detail("milliseconds", waited.as_millis())
-        .with_remedy("check the disk of state.dir, and read the store again when the disk responds")
+        .with_remedy(Remedy::ReadStoreAgain)
 }
 
 /// The ledger did not return the stored secrets before the deadline of the login.
@@ -79,14 +76,13 @@ pub(super) fn no_credentials() -> Fault {
 
 /// The system provides no thread for blocking work.
 pub(super) fn no_thread(error: &BlockingError) -> Fault {
-    Fault::new(Reason::AgentBusy, error.to_string())
-        .with_remedy("check the limits of threads and processes of this service")
+    Fault::new(Reason::AgentBusy, error.to_string()).with_remedy(Remedy::CheckServiceLimits)
 }
 
 /// A check, or the preparation of an attempt, panicked.
 pub(super) fn check_panicked() -> Fault {
     Fault::new(Reason::AgentBusy, "a check ended with an internal error, which the log describes")
-        .with_remedy("report the log of the daemon to the developers")
+        .with_remedy(Remedy::ReportLog)
 }
 
 /// The checks of an attempt did not end within `limit`.

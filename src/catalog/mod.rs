@@ -1,5 +1,5 @@
-//! Layer 2. The catalog: the texts of every reason, condition, check, exit code, error code,
-//! message and runbook, in English and in Chinese, in one place.
+//! Layer 2. The catalog: the texts of every reason, remedy, condition, check, exit code, error
+//! code, message and runbook, in English and in Chinese, in one place.
 //!
 //! # Guarantees
 //!
@@ -15,12 +15,12 @@ mod conditions;
 mod doctor_check;
 mod error_code;
 mod exit_code;
-mod fault_action;
 mod guidance;
 mod language;
 mod messages;
 mod phrases;
 mod reasons;
+mod remedies;
 mod runbook;
 mod text;
 mod topic;
@@ -30,7 +30,6 @@ pub use conditions::condition_guidance;
 pub use doctor_check::DoctorCheck;
 pub use error_code::ZstackCode;
 pub use exit_code::ExitCause;
-pub use fault_action::{fault_action, short_fault_action};
 pub use guidance::Guidance;
 pub use language::Language;
 pub use messages::{KNOWN_MESSAGES, KnownMessage, find_messages};
@@ -39,6 +38,7 @@ pub use phrases::{
     status_phrase, total_phrase,
 };
 pub use reasons::reason_guidance;
+pub use remedies::{fault_action, fault_commands, remedy_text, short_fault_action};
 pub use runbook::{Runbook, RunbookText};
 pub use text::{PROGRAMS, Text};
 pub use topic::{Topic, closest_words, find_topics};

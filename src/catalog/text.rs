@@ -15,8 +15,10 @@ pub struct Text {
 }
 
 /// The programs whose calls stand in texts, in order.
-pub const PROGRAMS: [&str; 20] = [
+pub const PROGRAMS: [&str; 32] = [
     "btrfs",
+    "chattr",
+    "chown",
     "chronyc",
     "df",
     "dmesg",
@@ -27,11 +29,21 @@ pub const PROGRAMS: [&str; 20] = [
     "imagestore-agent",
     "ip",
     "journalctl",
+    "kinit",
+    "lsattr",
     "lsblk",
+    "mknod",
+    "mount",
+    "openssl",
+    "puttygen",
     "resize2fs",
+    "setfacl",
+    "sg_persist",
+    "smartctl",
     "ss",
     "ssh",
     "ssh-keygen",
+    "sysctl",
     "systemctl",
     "umount",
     "xfs_growfs",
@@ -54,10 +66,63 @@ impl Text {
 
     /// Returns the commands of the text: the parts in backticks that begin with a program.
     pub fn commands(self) -> impl Iterator<Item = &'static str> {
-        spans(self.en).filter(|span| {
-            let program = span.split(' ').next().unwrap_or_default();
-            PROGRAMS.contains(&program)
-        })
+        spans(self.en).filter(|span| is_command(span))
+    }
+
+    /// Returns the text in one language, without its backticks, and with an operand in place of
+    /// each name in braces. A shell reads an operand of a command as one word.
+    pub(super) fn filled(self, language: Language, operands: &[(&str, &str)]) -> Cow<'static, str> {
+        if operands.is_empty() {
+            return self.plain(language);
+        }
+        let mut filled = String::new();
+        for (index, part) in self.marked(language).split('`').enumerate() {
+            let is_span = index % 2 == 1;
+            fill_part(part, is_span && is_command(part), operands, &mut filled);
+        }
+        Cow::Owned(filled)
+    }
+
+    /// Returns the commands of the text, with an operand in place of each name in braces.
+    pub(super) fn filled_commands(self, operands: &[(&str, &str)]) -> Vec<String> {
+        let fill = |command| {
+            let mut filled = String::new();
+            fill_part(command, true, operands, &mut filled);
+            filled
+        };
+        self.commands().map(fill).collect()
+    }
+}
+
+fn is_command(span: &str) -> bool {
+    PROGRAMS.contains(&span.split(' ').next().unwrap_or_default())
+}
+
+/// Appends a part of a text with its operands. A name in braces that has no operand stays.
+fn fill_part(part: &str, is_command: bool, operands: &[(&str, &str)], filled: &mut String) {
+    let mut pieces = part.split('{');
+    filled.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        let Some((name, rest)) = piece.split_once('}') else {
+            filled.push('{');
+            filled.push_str(piece);
+            continue;
+        };
+        match operands.iter().find(|(known, _)| *known == name) {
+            Some((_, operand)) if is_command => push_shell_word(operand, filled),
+            Some((_, operand)) => filled.push_str(operand),
+            None => filled.extend(["{", name, "}"]),
+        }
+        filled.push_str(rest);
+    }
+}
+
+/// Appends a text that a shell reads as one word, in quotes if it needs them.
+fn push_shell_word(text: &str, filled: &mut String) {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=".contains(c);
+    match text.chars().all(is_plain) {
+        true => filled.push_str(text),
+        false => filled.extend(["'", &text.replace('\'', r"'\''"), "'"]),
     }
 }
 
@@ -152,6 +217,35 @@ pub(super) mod tests {
         );
         let plain = Text { en: "do nothing", zh: "无需处理" };
         assert!(matches!(plain.plain(Language::Chinese), Cow::Borrowed("无需处理")));
+    }
+
+    #[test]
+    fn an_operand_takes_the_place_of_its_name() {
+        let text = Text {
+            en: "move {path} away (`umount {path}`), or set `x = {n}`; {other}",
+            zh: "把 {path} 移走（`umount {path}`），或设置 `x = {n}`；{other}",
+        };
+        for (path, word) in [
+            ("/data", "/data"),
+            ("/镜像", "/镜像"),
+            ("/a b", "'/a b'"),
+            ("/$(x)", "'/$(x)'"),
+            ("/it's", r"'/it'\''s'"),
+            ("/{n}`", "'/{n}`'"),
+        ] {
+            let operands = [("path", path), ("n", "1 2")];
+            assert_eq!(
+                text.filled(Language::English, &operands),
+                format!("move {path} away (umount {word}), or set x = 1 2; {{other}}")
+            );
+            assert_eq!(
+                text.filled(Language::Chinese, &operands),
+                format!("把 {path} 移走（umount {word}），或设置 x = 1 2；{{other}}")
+            );
+            assert_eq!(text.filled_commands(&operands), [format!("umount {word}")]);
+        }
+        let open = Text { en: "a { b", zh: "甲 { 乙" };
+        assert_eq!(open.filled(Language::English, &[("b", "c")]), "a { b");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::auth::access_key::SignatureRefusal;
 use super::error_text::error_language;
 use crate::agent::{AcceptError, CheckError, ReconnectError};
 use crate::management::{PostShare, ReplyRefusal, UrlError};
-use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
+use crate::model::{AttemptFailure, Fault, HostKey, Reason, Remedy, StoreUuid};
 use crate::query::InvalidParameter;
 use crate::wire::{InvalidBody, UnsupportedCall};
 
@@ -177,7 +177,7 @@ impl ApiError {
                     PostShare::Caller => ("this caller has its share of the pending replies", None),
                     PostShare::Destination => (
                         "this destination has its share of the pending replies",
-                        Some("check that the receiver at callbackurl answers: replies wait for it"),
+                        Some(Remedy::CheckReplyReceiver),
                     ),
                 };
                 let fault = Fault::new(Reason::AgentBusy, details)

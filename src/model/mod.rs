@@ -28,7 +28,7 @@ pub use events::{
     Epoch, EventCursor, EventGap, EventKind, GapCause, InvalidCursor, Notice, NoticeKind, Position,
     Seq,
 };
-pub use fault::{AttemptFailure, Fact, Facts, Fault};
+pub use fault::{AttemptFailure, Fact, Facts, Fault, OwnRemedy, Remedy};
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{
     AttemptId, InvalidUuid, LedgerGeneration, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid,

@@ -6,7 +6,7 @@ use super::mount_check::{
 };
 use super::types::{KnownStores, MarkerClaim, ProbeExpectation};
 use super::worker::protocol::{MarkerState, MountState};
-use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, StoreUuid};
+use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, Remedy, StoreUuid};
 
 /// Maximum number of characters that a fault quotes from an unreadable marker's error. A marker may
 /// contain up to 4 KiB of arbitrary text.
@@ -79,8 +79,7 @@ pub(super) fn concurrent_marker_fault(
             with_marker_details(Fault::new(reason, details), &marker)
         }
     };
-    with_mount_details(fault, mount)
-        .with_remedy("find the other process or node that adds this directory, then add it again")
+    with_mount_details(fault, mount).with_remedy(Remedy::FindOtherAdd)
 }
 
 /// Adds the contents of the marker to a fault.

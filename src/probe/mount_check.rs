@@ -6,7 +6,7 @@ use super::mountinfo;
 use super::root_disk::{RootDisk, RootRelation};
 use super::types::ProbeExpectation;
 use super::worker::protocol::MountState;
-use crate::model::{Fault, MountLocation, MountedPart, Reason};
+use crate::model::{Fault, MountLocation, MountedPart, Reason, Remedy};
 
 /// Returns true if the mount that held the directory is gone, so that the directory below its mount
 /// point is visible. A copy left there has the marker too, but it is not the store.
@@ -64,11 +64,11 @@ pub(super) fn root_disk_fault(mount: &MountState) -> Option<Fault> {
                 "the directory lies on {device} ({fs_type}), the disk of {file}: / is an overlay, as \
                  in a container, and this is the disk of the host that holds the container"
             );
-            Some(fault(details).with_detail("file", file.as_str()).with_remedy(format!(
-                "mount a data disk at the directory on the host, and pass its mount point, or the \
-                 directory above it with rslave, to the container; or set storage.allow_root_disk = \
-                 true to permit {device}, the disk of {file}"
-            )))
+            Some(
+                fault(details).with_detail("file", file.as_str()).with_remedy(
+                    Remedy::PassDataDisk { device: device.clone(), file: file.clone() },
+                ),
+            )
         }
         RootRelation::BoundFolder => {
             let details = format!(
@@ -77,11 +77,10 @@ pub(super) fn root_disk_fault(mount: &MountState) -> Option<Fault> {
                  host, because none of /etc/hosts, /etc/hostname and /etc/resolv.conf is bound from \
                  a disk"
             );
-            Some(fault(details).with_remedy(format!(
-                "pass the mount point of the data disk, or the directory above it with rslave, to \
-                 the container; or set storage.allow_root_disk = true to permit the folder {folder} \
-                 of {device}"
-            )))
+            Some(fault(details).with_remedy(Remedy::PassMountPoint {
+                folder: folder.to_string(),
+                device: device.clone(),
+            }))
         }
     }
 }

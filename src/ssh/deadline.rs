@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 
 /// Time before the first phase that is not a wait. A login that waits for nothing needs a few
 /// milliseconds for its secrets and permits, and more on a loaded machine.
@@ -107,7 +107,7 @@ impl PhaseLimit {
                 self.waited.as_millis()
             );
             let busy = Fault::new(Reason::AgentBusy, details)
-                .with_remedy("check why other logins on that host take long; the login is repeated")
+                .with_remedy(Remedy::CheckOtherLogins)
                 .with_detail("waitedMilliseconds", self.waited.as_millis())
                 .with_detail("givenMilliseconds", given);
             let facts = fault.facts().clone().into_iter();
@@ -117,11 +117,12 @@ impl PhaseLimit {
             .append_details(&format!(" ({given} ms, {})", self.setting))
             .with_detail("givenMilliseconds", given);
         if is_shortened {
-            fault.with_remedy(format!(
-                "check the SSH server, which did not answer within {given} ms; if it needs longer, \
-                 raise {}, which left this phase less than the {own} ms of {}",
-                self.setting, self.own_setting
-            ))
+            fault.with_remedy(Remedy::RaiseLoginTime {
+                given: given.to_string(),
+                setting: self.setting.to_string(),
+                own: own.to_string(),
+                phase: self.own_setting.to_string(),
+            })
         } else {
             fault
         }
@@ -188,7 +189,7 @@ mod tests {
             "{}",
             fault_action(&short, Language::English)
         );
-        assert!(timed_out(30, 0, none).custom_remedy().is_none());
+        assert!(timed_out(30, 0, none).own_remedy().is_none());
     }
 
     #[test]

@@ -8,10 +8,10 @@ use clap::Parser as _;
 use imagestore_agent::app::ExitStatus;
 use imagestore_agent::catalog::{
     DoctorCheck, ExitCause, Guidance, KNOWN_MESSAGES, Language, PROGRAMS, Runbook, Text,
-    ZstackCode, condition_guidance, reason_guidance,
+    ZstackCode, condition_guidance, reason_guidance, remedy_text,
 };
 use imagestore_agent::cli::Args;
-use imagestore_agent::model::{Check, Condition, Reason};
+use imagestore_agent::model::{Check, Condition, Reason, Remedy};
 use imagestore_agent::wire::{ERROR_CODES, MAX_BODY_BYTES};
 
 fn text(name: &str) -> String {
@@ -101,6 +101,10 @@ fn catalog_texts() -> Vec<Text> {
     let exits = ExitCause::ALL.iter().map(|it| it.advice());
     let codes = ZstackCode::ALL.iter().map(|it| it.advice());
     texts.extend(checks.chain(exits).chain(codes).flat_map(|it| [it.meaning, it.action]));
+    texts.extend(Remedy::WORDS.iter().map(|word| {
+        let remedy = Remedy::from_parts(word, |operand| Some(operand.to_owned()));
+        remedy_text(&remedy.unwrap())
+    }));
     texts.extend(KNOWN_MESSAGES.iter().flat_map(|it| [it.meaning, it.action]));
     for text in Runbook::ALL.iter().map(|it| it.text()) {
         texts.extend([text.title, text.situation]);
@@ -118,6 +122,8 @@ fn with_values(command: &str) -> Vec<&str> {
         "HOST" | "ADDRESS" => "192.0.2.7",
         "USER" => "storage",
         "REASON" => "not_mounted",
+        // An operand of a remedy of one case.
+        "{dir}" => "/data/images",
         _ => word,
     };
     let words: Vec<&str> = command.split(' ').map(value).collect();
@@ -140,7 +146,22 @@ fn the_commands_in_the_texts_are_complete() {
         }
     }
     // What the command line cannot know: each of these programs needs an operand.
-    for program in ["ssh-keygen", "umount", "fsck", "xfs_repair", "xfs_growfs", "resize2fs"] {
+    const WITH_OPERAND: [&str; 13] = [
+        "chattr",
+        "chown",
+        "fsck",
+        "lsattr",
+        "openssl",
+        "puttygen",
+        "resize2fs",
+        "setfacl",
+        "smartctl",
+        "ssh-keygen",
+        "umount",
+        "xfs_growfs",
+        "xfs_repair",
+    ];
+    for program in WITH_OPERAND {
         for command in commands.iter().filter(|it| it.split(' ').next() == Some(program)) {
             let last = command.split(' ').next_back().unwrap();
             let is_operand = last != program && !last.starts_with('-');

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::catalog::{Language, fault_action};
 use crate::common::Timestamp;
-use crate::model::{Fault, LoginRejections};
+use crate::model::{Fault, LoginRejections, Remedy};
 
 /// Maximum number of rejected logins within [`REJECTION_WINDOW`]. Three is the default `deny` of
 /// `faillock.conf(5)`: the third failure may lock the account, and the daemon causes no further
@@ -32,21 +31,19 @@ impl LockoutGuard {
     /// Returns the last rejection of the server if no login is permitted now, or `None` if one is.
     pub(super) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
         // The secrets may be right: the rules for accounts, or the server itself, may be at fault.
-        let advice = "if the account was repaired on the server, retry with --force";
-        self.rejection_beyond(MAX_REJECTIONS, advice, now)
+        self.rejection_beyond(MAX_REJECTIONS, Remedy::RetryWithForce, now)
     }
 
     /// Returns the last rejection of the server if at most one further login may be rejected, or
     /// `None` if a login that only a caller wants is permitted. The last one belongs to attempts.
     pub(super) fn reserved_rejection(&mut self, now: Instant) -> Option<Fault> {
-        let advice = "the last login before a lockout is kept for attempts: if the account was \
-                      repaired, reconnect the store";
-        self.rejection_beyond(MAX_REJECTIONS.saturating_sub(1), advice, now)
+        let limit = MAX_REJECTIONS.saturating_sub(1);
+        self.rejection_beyond(limit, Remedy::ReconnectRepaired, now)
     }
 
     /// Returns the last rejection if at least `limit` rejections count, with the time after which
     /// fewer do.
-    fn rejection_beyond(&mut self, limit: usize, advice: &str, now: Instant) -> Option<Fault> {
+    fn rejection_beyond(&mut self, limit: usize, advice: Remedy, now: Instant) -> Option<Fault> {
         self.rejected_at.retain(|at| now.saturating_duration_since(*at) < REJECTION_WINDOW);
         let last_in_way = self.rejected_at.len().checked_sub(limit)?;
         let wait =
@@ -54,13 +51,12 @@ impl LockoutGuard {
         // The value is rounded up, because a login a moment earlier would be suspended again.
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         let fault = self.last_rejection.clone()?;
-        let remedy = format!("{}; {advice}", fault_action(&fault, Language::English));
         Some(
             fault
                 .as_remembered()
                 .with_detail("refusedLogins", self.rejected_at.len())
                 .with_retry_after(seconds)
-                .with_remedy(remedy),
+                .with_further_remedy(advice),
         )
     }
 
@@ -130,6 +126,7 @@ impl LockoutGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Language, fault_action};
     use crate::model::{Fact, Reason};
 
     const MINUTE: Duration = Duration::from_secs(60);

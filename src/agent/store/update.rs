@@ -24,17 +24,9 @@ use crate::agent::{AgentContext, UpdateError, faults};
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::HistoryEvent;
-use crate::model::{AttemptFailure, Fault, HostKey, Reason, Store, StoreUpdate};
+use crate::model::{AttemptFailure, Fault, HostKey, Reason, Remedy, Store, StoreUpdate};
 use crate::settings::HostKeyPolicy;
 use crate::ssh::{EvidenceScope, LoginClass, LoginDeadline, LoginRequest, VerifiedLogin};
-
-/// The remedy if the server at a new address has not the pinned key, and the update brings no
-/// secrets.
-const OTHER_SERVER_REMEDY: &str = "check that the store's server is at the new address; if it has \
-     another host key there, send the password or the private key with the new address";
-/// The remedy if the update brings secrets, and the strict policy knows only the pinned key.
-const UNKNOWN_SERVER_REMEDY: &str = "compare the fingerprint on the server itself (ssh-keygen \
-     -lf), and send it with the new address as hostKeyFingerprint, with the role admin";
 
 /// An update whose new login, if there is one, was verified.
 #[derive(Debug)]
@@ -116,8 +108,11 @@ pub(crate) async fn verify_update(
         logins.run_preemptible(until, verify).await
     };
     let verified = verified.map_err(|fault| match fault.reason() {
-        Reason::HostKeyChanged if moves && uses_stored => fault.with_remedy(OTHER_SERVER_REMEDY),
-        Reason::HostKeyChanged if moves => fault.with_remedy(UNKNOWN_SERVER_REMEDY),
+        Reason::HostKeyChanged if moves && uses_stored => {
+            fault.with_remedy(Remedy::CheckNewAddress)
+        }
+        // The update brings secrets, and the strict policy knows only the pinned key.
+        Reason::HostKeyChanged if moves => fault.with_remedy(Remedy::SendFingerprint),
         _ => fault,
     })?;
     verified_update.host_key = Some(verified.host_key);

@@ -3,13 +3,18 @@
 //! The stored form contains the facts that are displayed. It has no field for the typed evidence,
 //! which is derived from the facts when a fault is read. No other module reads a value out of a
 //! fact. Facts that do not have the form in which the fault wrote them are rejected.
+//!
+//! A remedy of one case is stored as its English text and, beside it, as its word with the
+//! operands. A version that does not have the word takes the text, as it does with a text of a
+//! version that stored no words.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, as_text, invalid};
-use crate::model::{AttemptFailure, Fact, Fault, HostKey, Reason};
+use crate::catalog::{Language, fault_action};
+use crate::model::{AttemptFailure, Fact, Fault, HostKey, OwnRemedy, Reason, Remedy};
 
 /// A failure as the list of its faults, never empty.
 #[derive(Serialize, Deserialize)]
@@ -23,6 +28,19 @@ struct StoredFault {
     details: String,
     facts: BTreeMap<String, StoredFact>,
     remedy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own: Option<StoredRemedy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    further: Option<StoredRemedy>,
+}
+
+/// A remedy as its word and its operands.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRemedy {
+    word: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    operands: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,11 +72,22 @@ impl StoredFault {
             Fact::Text(text) => StoredFact::Text(text.clone()),
             Fact::List(list) => StoredFact::List(list.clone()),
         };
+        let (own, further) = (fault.own_remedy(), fault.further_remedy());
+        let has_remedy = own.is_some() || further.is_some();
+        // A recorded text has no word, so that what follows it is recorded with it.
+        let typed = match own {
+            Some(OwnRemedy::Typed(remedy)) => Some((Some(remedy), further)),
+            None => Some((None, further)),
+            Some(OwnRemedy::Recorded(_)) => None,
+        };
+        let (own, further) = typed.unwrap_or_default();
         Self {
             reason: fault.reason(),
             details: fault.details().to_owned(),
             facts: fault.facts().iter().map(|(name, fact)| (name.clone(), form(fact))).collect(),
-            remedy: fault.custom_remedy().map(str::to_owned),
+            remedy: has_remedy.then(|| fault_action(fault, Language::English).into_owned()),
+            own: own.map(StoredRemedy::from_remedy),
+            further: further.map(StoredRemedy::from_remedy),
         }
     }
 
@@ -79,11 +108,54 @@ impl StoredFault {
         if let Some(seconds) = seconds {
             fault = fault.with_retry_after(seconds);
         }
-        Ok(match self.remedy {
-            Some(remedy) => fault.with_remedy(remedy),
-            None => fault,
-        })
+        with_remedies(fault, self.remedy, self.own, self.further)
     }
+}
+
+impl StoredRemedy {
+    fn from_remedy(remedy: &Remedy) -> Self {
+        let operands = remedy.operands().into_iter();
+        Self {
+            word: remedy.word().to_owned(),
+            operands: operands.map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
+        }
+    }
+
+    /// Returns the remedy, or `None` if this version does not have it with these operands.
+    fn into_remedy(mut self) -> Option<Remedy> {
+        let remedy = Remedy::from_parts(&self.word, |name| self.operands.remove(name))?;
+        self.operands.is_empty().then_some(remedy)
+    }
+}
+
+/// Adds the stored remedies to a fault: the words if this version has all of them, or else the
+/// text.
+fn with_remedies(
+    fault: Fault,
+    text: Option<String>,
+    own: Option<StoredRemedy>,
+    further: Option<StoredRemedy>,
+) -> Result<Fault, DecodeError> {
+    let Some(text) = text else {
+        return match (own, further) {
+            (None, None) => Ok(fault),
+            _ => Err(invalid("a remedy without its text")),
+        };
+    };
+    let stored = usize::from(own.is_some()) + usize::from(further.is_some());
+    let own = own.and_then(StoredRemedy::into_remedy);
+    let further = further.and_then(StoredRemedy::into_remedy);
+    if stored == 0 || usize::from(own.is_some()) + usize::from(further.is_some()) < stored {
+        return Ok(fault.with_recorded_remedy(text));
+    }
+    let fault = match own {
+        Some(remedy) => fault.with_remedy(remedy),
+        None => fault,
+    };
+    Ok(match further {
+        Some(remedy) => fault.with_further_remedy(remedy),
+        None => fault,
+    })
 }
 
 /// Decodes the rejected host key from its three facts. Returns `None` if all three are absent.
@@ -139,7 +211,8 @@ mod tests {
     fn a_fault_keeps_its_typed_evidence_without_a_field_of_its_own() {
         let refused_key = Fault::new(Reason::HostKeyChanged, "x").with_offered_host_key(key());
         let remembered = Fault::new(Reason::CredentialsRefused, "x").with_retry_after(600);
-        let plain = Fault::new(Reason::IoError, "x").with_detail("path", "/data").with_remedy("y");
+        let plain =
+            Fault::new(Reason::IoError, "x").with_detail("path", "/data").with_recorded_remedy("y");
         for (fault, facts) in [
             (
                 refused_key,
@@ -150,7 +223,10 @@ mod tests {
         ] {
             let failure = AttemptFailure::from_fault(fault.clone());
             let text = serde_json::to_string(&StoredFailure::from_failure(&failure)).unwrap();
-            let remedy = serde_json::to_string(&fault.custom_remedy()).unwrap();
+            let remedy = match fault.own_remedy() {
+                Some(OwnRemedy::Recorded(text)) => format!("{text:?}"),
+                _ => "null".to_owned(),
+            };
             let reason = fault.reason();
             let expected = format!(
                 r#"[{{"reason":"{reason}","details":"x","facts":{facts},"remedy":{remedy}}}]"#
@@ -158,6 +234,64 @@ mod tests {
             assert_eq!(text, expected);
             assert_eq!(decoded(&text).unwrap(), failure);
         }
+    }
+
+    #[test]
+    fn every_remedy_is_read_as_it_was_written() {
+        let operand = |name: &str| Some(format!("<{name}> \"x"));
+        let retry = Remedy::RetryWithForce;
+        for word in Remedy::WORDS {
+            let remedy = Remedy::from_parts(word, operand).unwrap();
+            let fault = Fault::new(Reason::CredentialsRefused, "x");
+            for fault in [
+                fault.clone().with_remedy(remedy.clone()),
+                fault.clone().with_further_remedy(remedy.clone()),
+                fault.with_remedy(remedy).with_further_remedy(retry.clone()),
+            ] {
+                let failure = AttemptFailure::from_fault(fault.clone());
+                let text = serde_json::to_string(&StoredFailure::from_failure(&failure)).unwrap();
+                assert_eq!(decoded(&text).unwrap(), failure, "{text}");
+                // A version that has no words shows the English text.
+                let english = fault_action(&fault, Language::English);
+                let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(stored[0]["remedy"], *english);
+            }
+        }
+    }
+
+    #[test]
+    fn a_remedy_that_this_version_does_not_have_is_its_english_text() {
+        let fault = |more: &str| {
+            let text = format!(
+                r#"[{{"reason":"io_error","details":"x","facts":{{}},"remedy":"do it"{more}}}]"#
+            );
+            decoded(&text).map(|failure| failure.root_fault().clone())
+        };
+        let plain = Fault::new(Reason::IoError, "x");
+        let recorded = plain.clone().with_recorded_remedy("do it");
+        for more in [
+            "",
+            r#","own":{"word":"of_tomorrow","operands":{"path":"/a"}}"#,
+            r#","own":{"word":"move_name_away"}"#,
+            r#","own":{"word":"report_log","operands":{"path":"/a"}}"#,
+            r#","own":{"word":"report_log"},"further":{"word":"of_tomorrow"}"#,
+        ] {
+            assert_eq!(fault(more).unwrap(), recorded, "{more}");
+        }
+        let typed = fault(r#","own":{"word":"move_name_away","operands":{"path":"/a"}}"#).unwrap();
+        assert_eq!(typed, plain.with_remedy(Remedy::MoveNameAway { path: "/a".to_owned() }));
+        // What follows a recorded text is part of the text that is recorded again.
+        let longer = recorded.with_further_remedy(Remedy::RetryWithForce);
+        let text = fault_action(&longer, Language::English).into_owned();
+        let failure = AttemptFailure::from_fault(longer);
+        let stored = serde_json::to_string(&StoredFailure::from_failure(&failure)).unwrap();
+        let again = decoded(&stored).unwrap().root_fault().clone();
+        assert_eq!(again, Fault::new(Reason::IoError, "x").with_recorded_remedy(text));
+        for more in [r#","own":{"word":7}"#, r#","own":{}"#, r#","other":{}"#] {
+            assert!(fault(more).is_err(), "{more}");
+        }
+        let without_text = r#"[{"reason":"io_error","details":"x","facts":{},"remedy":null,"own":{"word":"report_log"}}]"#;
+        assert!(decoded(without_text).is_err());
     }
 
     #[test]

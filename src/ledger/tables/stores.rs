@@ -14,7 +14,7 @@ use crate::ledger::error::OperationError;
 use crate::ledger::sealer::SecretSealer;
 use crate::lifecycle::{DurableRecord, HistoryEntry};
 use crate::model::{
-    Fault, LoginRejections, ProcessId, Reason, Secret, SshCredentials, Store, StoreUuid,
+    Fault, LoginRejections, ProcessId, Reason, Remedy, Secret, SshCredentials, Store, StoreUuid,
 };
 
 /// A store as the ledger holds it.
@@ -225,8 +225,9 @@ pub(crate) fn load_credentials(
     let unreadable = |error: RowError| {
         let details = format!("the stored secrets cannot be read: {}", ErrorChain(&error));
         match error {
-            RowError::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
-                .with_remedy("check the disk of state.dir and repair it"),
+            RowError::Sqlite(_) => {
+                Fault::new(Reason::StateDiskTrouble, details).with_remedy(Remedy::RepairStateDisk)
+            }
             RowError::Changed(_)
             | RowError::Undecodable { .. }
             | RowError::Orphan(_)

@@ -37,7 +37,7 @@ fn every_evidence() -> AttemptFailure {
         .with_detail("address", "::1")
         .with_detail("tried", vec!["::1".to_owned(), "fe80::1".to_owned()])
         .with_detail("again", true);
-    let read_only = Fault::new(Reason::ReadOnly, "read-only").with_remedy("remount it");
+    let read_only = Fault::new(Reason::ReadOnly, "read-only").with_recorded_remedy("remount it");
     let changed = Fault::new(Reason::HostKeyChanged, "another key")
         .with_offered_host_key(offered_key())
         .with_detail("expectedFingerprint", "SHA256:abc");

@@ -130,7 +130,7 @@ fn failure() -> AttemptFailure {
         .with_detail("port", 2222_u16)
         .with_detail("address", "::1")
         .with_detail("tried", vec!["::1".to_owned()]);
-    let storage = Fault::new(Reason::ReadOnly, "read-only").with_remedy("remount it");
+    let storage = Fault::new(Reason::ReadOnly, "read-only").with_recorded_remedy("remount it");
     AttemptFailure::from_faults([ssh, storage]).unwrap()
 }
 

@@ -12,7 +12,7 @@ use crate::management::endpoint::{
     EndpointConnector, endpoint_tls, host_and_port, is_https, new_connector, parse_url,
 };
 use crate::management::http_client::{BoundedClient, FetchError, RequestTimeouts, USER_AGENT_NAME};
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 use crate::settings::{
     AuthSettings, CallbackSettings, FilePolicy, SESSION_PLACEHOLDER, SettingsError,
 };
@@ -125,10 +125,7 @@ impl QuestionFailure {
             .with_detail("milliseconds", duration.as_millis());
         match self {
             Self::Status(status) => fault.with_detail("status", *status),
-            Self::OwnAddress => fault.with_remedy(
-                "set auth.session_check_url to an address of the management node: it leads to this \
-                 daemon",
-            ),
+            Self::OwnAddress => fault.with_remedy(Remedy::CorrectSessionUrl),
             Self::Fetch(_) | Self::NotAnAnswer => fault,
         }
     }

@@ -8,7 +8,7 @@ use self::table::{ErrnoKind, errno_remedy};
 use super::worker::protocol::{
     AccessModes, AttributeState, ErrorKind, FilesystemStats, MountState, WorkerError,
 };
-use crate::model::{Fault, Reason, WriteOutcome};
+use crate::model::{Fault, Reason, Remedy, WriteOutcome};
 
 /// Converts a failed request to a fault. `mount` is the mount of the directory, if it has been
 /// observed.
@@ -28,28 +28,23 @@ pub(super) fn to_fault(error: &WorkerError, mount: Option<&MountState>) -> Fault
                 .with_detail("owner", *uid)
                 .with_detail("group", *gid)
                 .with_detail("mode", format!("{mode:04o}"))
-                .with_remedy(format!(
-                    "check as root that {path} belongs to this store; if it does, run `chown {}:{} \
-                     {path}`, else move it away; then repeat the command",
-                    owner.uid, owner.gid
-                ))
+                .with_remedy(Remedy::ReturnDirectory {
+                    path: path.to_owned(),
+                    uid: owner.uid.to_string(),
+                    gid: owner.gid.to_string(),
+                })
         }
         ErrorKind::NotUtf8 => {
             Fault::new(Reason::PathUnusable, format!("{path}: its real path is not UTF-8"))
-                .with_remedy("rename the directory or the symbolic link so that its path is UTF-8")
+                .with_remedy(Remedy::RenameToUtf8)
         }
         ErrorKind::MountChanged => {
             let details = format!("{path} led to another mount after each look at the directory");
-            Fault::new(Reason::NotMounted, details).with_remedy(
-                "find what mounts and unmounts the disk of this directory again and again, for \
-                 example in the system log; the store recovers when the disk stays mounted",
-            )
+            Fault::new(Reason::NotMounted, details).with_remedy(Remedy::FindRepeatedMounts)
         }
-        ErrorKind::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}"))
-            .with_remedy(
-                "check that /proc is mounted where the daemon runs; if the filesystem was just \
-                 unmounted or mounted, the next probe repeats the check",
-            ),
+        ErrorKind::Unexpected(what) => {
+            Fault::new(Reason::IoError, format!("{path}: {what}")).with_remedy(Remedy::CheckProc)
+        }
         ErrorKind::Errno(number) => from_errno(error, *number, mount),
     };
     fault.with_detail("path", path).with_detail("step", error.step.as_str())
@@ -121,11 +116,9 @@ fn erofs_reason(mount: Option<&MountState>) -> Reason {
 
 fn namespace_read_only(fault: Fault, path: &str, mount: Option<&MountState>) -> Fault {
     let place = mount.map_or(path, |mount| mount.mount_point.as_str());
-    fault.with_detail("mountPoint", place).with_remedy(format!(
-        "the filesystem is writable, but the daemon's view of it is not: run `systemctl edit \
-         imagestore-agent` and add ReadWritePaths=-{place} under [Service], then restart; in a \
-         container mount the volume with :rw; if it was mounted read-only on purpose, remount it"
-    ))
+    fault
+        .with_detail("mountPoint", place)
+        .with_remedy(Remedy::PermitWrites { place: place.to_owned() })
 }
 
 fn permission_denied(fault: Fault, error: &WorkerError, errno: Errno) -> Fault {
@@ -144,37 +137,34 @@ fn permission_denied(fault: Fault, error: &WorkerError, errno: Errno) -> Fault {
         && let Some(AttributeState::Set { path, attribute }) =
             access.map(|access| &access.attribute)
     {
-        let flag = attribute.chattr_flag();
         return fault
             .with_detail("attribute", attribute.as_str())
             .with_detail("attributePath", path.as_str())
-            .with_remedy(format!(
-                "as root: chattr -{flag} {path} (it has the attribute {}, which lsattr -d shows)",
-                attribute.as_str()
-            ));
+            .with_remedy(Remedy::ClearAttribute {
+                flag: attribute.chattr_flag().to_string(),
+                path: path.clone(),
+                attribute: attribute.as_str().to_owned(),
+            });
     }
     if let Some(blocked) = access.and_then(|access| access.blocked.as_deref()) {
         // `init` creates and assigns only objects inside the directory. The way to it may belong to
         // another owner, so the daemon does not suggest a change of ownership. Traversal needs `x`;
         // opening the directory itself also needs `r`.
         let rights = if blocked == error.dir { "rx" } else { "x" };
-        return fault.with_detail("barred", blocked).with_remedy(format!(
-            "as root: setfacl -m u:{uid}:{rights} {blocked} (or grant the daemon's user, uid {uid}, \
-             these rights by group and mode)"
-        ));
+        return fault.with_detail("barred", blocked).with_remedy(Remedy::GrantWay {
+            uid: uid.to_string(),
+            rights: rights.to_owned(),
+            path: blocked.to_owned(),
+        });
     }
-    let (dir, path) = (&error.dir, &error.path);
     let unknown_attribute = errno == Errno::EPERM
         && access.is_none_or(|access| access.attribute == AttributeState::Unknown);
-    let attribute = match unknown_attribute {
-        true => {
-            format!("; if that does not help, run lsattr -d {path}: an attribute may forbid it")
-        }
-        false => String::new(),
-    };
-    fault.with_remedy(format!(
-        "as root: imagestore-agent init {dir} (the daemon runs as uid {uid}){attribute}"
-    ))
+    let init = Remedy::InitDirectory { dir: error.dir.clone(), uid: uid.to_string() };
+    let fault = fault.with_remedy(init);
+    match unknown_attribute {
+        true => fault.with_further_remedy(Remedy::ListAttributes { path: error.path.clone() }),
+        false => fault,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use crate::model::Reason;
+use crate::model::{Reason, Remedy};
 use crate::probe::worker::protocol::WorkerOperation;
 
 /// Kind of error: all errnos of a kind have the same reason.
@@ -264,100 +264,39 @@ pub(super) fn errno_remedy(
     errno: Errno,
     step: WorkerOperation,
     path: &str,
-) -> Option<String> {
-    let makes_name = changes_names(step);
-    let step = step.as_str();
-    let text = match (kind, errno) {
-        (NoSpace, _) => "free space on the disk: an add must write the marker".to_owned(),
-        (ServerGone, _) => format!(
-            "unmount the filesystem and mount it again: the process that serves it (FUSE) or its \
-             session has ended; `findmnt -T {path}` names the mount point, and `umount -l` unmounts \
-             it although it is in use"
-        ),
-        (DiskRemoved, Errno::ENOMEDIUM) => {
-            "insert the medium, then unmount the filesystem and mount it again".to_owned()
+) -> Option<Remedy> {
+    let (path, operation) = (|| path.to_owned(), || step.as_str().to_owned());
+    let name = || format!("{errno:?}");
+    Some(match (kind, errno) {
+        (NoSpace, _) => Remedy::FreeSpaceForMarker,
+        (ServerGone, _) => Remedy::MountServedAgain { path: path() },
+        (DiskRemoved, Errno::ENOMEDIUM) => Remedy::InsertMedium,
+        (Corrupt, Errno::EILSEQ) => Remedy::CheckBlockSums,
+        (KeyMissing, Errno::EKEYEXPIRED) => Remedy::RenewTicket,
+        (KeyMissing, Errno::EKEYREVOKED | Errno::EKEYREJECTED) => Remedy::GiveValidKey,
+        (PathUnusable, Errno::ELOOP) => Remedy::CorrectLinks { path: path() },
+        (PathUnusable, Errno::ENAMETOOLONG) => Remedy::ShortenPath { path: path() },
+        (NameInUse, Errno::EBUSY) => Remedy::UnmountName { path: path() },
+        (NameInUse, _) => Remedy::MoveNameAway { path: path() },
+        (Unsupported, Errno::EMLINK) if changes_names(step) => Remedy::RemoveFolders,
+        (Unsupported, Errno::EFBIG) => Remedy::RaiseFileSize,
+        (Unsupported, _) => Remedy::UseOtherFilesystem { operation: operation(), errno: name() },
+        (Exhausted, Errno::EMFILE) => Remedy::RaiseOpenFiles,
+        (Exhausted, Errno::ENFILE) => Remedy::RaiseMachineFiles,
+        (Exhausted, _) => Remedy::FreeMemory,
+        (Temporary, Errno::ENOLCK) => Remedy::RestartLockService,
+        (Temporary, Errno::EDEADLK) => Remedy::CheckDeadlock,
+        (Temporary, _) => Remedy::FindInterruption { path: path() },
+        (Disk, Errno::EBADE) => Remedy::ReleaseReservation,
+        (Disk, Errno::ENODATA) => Remedy::ReplaceDisk,
+        (Disk, Errno::EHWPOISON) => Remedy::ReplaceMemory,
+        (Disk, Errno::EMEDIUMTYPE) => Remedy::MakePrimary,
+        (Disk, errno) if !matches!(errno, Errno::EIO | Errno::EREMOTEIO) => {
+            Remedy::CheckDiskPath { errno: name() }
         }
-        (Corrupt, Errno::EILSEQ) => {
-            "check the kernel log (dmesg): the checksum of a block is wrong; check the cables and \
-             the memory, then unmount the filesystem and check it (fsck, xfs_repair)"
-                .to_owned()
-        }
-        (KeyMissing, Errno::EKEYEXPIRED) => {
-            "renew the ticket or the key: run kinit as the user of the daemon for NFS with \
-             Kerberos, or add a new key to its keyring"
-                .to_owned()
-        }
-        (KeyMissing, Errno::EKEYREVOKED | Errno::EKEYREJECTED) => {
-            "give the server or the encrypted directory a valid key: it rejects the present one"
-                .to_owned()
-        }
-        (PathUnusable, Errno::ELOOP) => {
-            format!("correct the symbolic links on the way to {path}: they form a loop, or are too many")
-        }
-        (PathUnusable, Errno::ENAMETOOLONG) => {
-            format!("choose a shorter path or shorter names: {path} is too long for its filesystem")
-        }
-        (NameInUse, Errno::EBUSY) => {
-            format!("unmount what is mounted at {path}: the daemon needs this name for its own file")
-        }
-        (NameInUse, _) => {
-            format!("move {path} away: the daemon needs this name for its own file")
-        }
-        (Unsupported, Errno::EMLINK) if makes_name => {
-            "remove folders: the parent has as many as its filesystem permits".to_owned()
-        }
-        (Unsupported, Errno::EFBIG) => {
-            "raise LimitFSIZE= of the daemon, or the maximum file size of the filesystem".to_owned()
-        }
-        (Unsupported, _) => format!(
-            "use another filesystem, or update its driver or server: this one does not support \
-             {step} ({errno:?})"
-        ),
-        (Exhausted, Errno::EMFILE) => "raise LimitNOFILE= of the daemon".to_owned(),
-        (Exhausted, Errno::ENFILE) => {
-            "raise the limit of open files of the machine (sysctl fs.file-max)".to_owned()
-        }
-        (Exhausted, _) => {
-            "free memory on this node, or raise MemoryMax= of the daemon; the check is then repeated"
-                .to_owned()
-        }
-        (Temporary, Errno::ENOLCK) => {
-            "restart the lock service of the network filesystem (rpc.statd) on client and server"
-                .to_owned()
-        }
-        (Temporary, Errno::EDEADLK) => {
-            "check the server or driver of the filesystem: two of its operations wait for each other"
-                .to_owned()
-        }
-        (Temporary, _) => format!(
-            "do nothing if this happens once, because the daemon repeats the check; otherwise find \
-             what interrupts or occupies {path}"
-        ),
-        (Disk, Errno::EBADE) => {
-            "release the reservation of the disk: another host has reserved it (sg_persist)"
-                .to_owned()
-        }
-        (Disk, Errno::ENODATA) => {
-            "replace the disk: it cannot read one of its blocks (smartctl -a, dmesg)".to_owned()
-        }
-        (Disk, Errno::EHWPOISON) => {
-            "replace the memory module: a page of memory is damaged (dmesg, rasdaemon)".to_owned()
-        }
-        (Disk, Errno::EMEDIUMTYPE) => {
-            "make this node the primary of the replicated disk, or insert the right medium"
-                .to_owned()
-        }
-        (Disk, errno) if !matches!(errno, Errno::EIO | Errno::EREMOTEIO) => format!(
-            "check the path to the disk (cables, controller, multipath) and the kernel log: the \
-             disk does not answer ({errno:?})"
-        ),
-        (Undocumented, _) => format!(
-            "check the log of the driver or server of the filesystem: it returned an error that is \
-             not documented for {step}"
-        ),
+        (Undocumented, _) => Remedy::CheckFilesystemLog { operation: operation() },
         _ => return None,
-    };
-    Some(text)
+    })
 }
 
 #[cfg(test)]
@@ -365,11 +304,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::{Language, reason_guidance};
-
-    fn general_action(reason: Reason) -> String {
-        reason_guidance(reason).action.plain(Language::English).into_owned()
-    }
+    use crate::catalog::{Language, fault_action};
+    use crate::model::Fault;
 
     /// Returns all errnos that have a name. The kernel's numbers end at 4095 (`MAX_ERRNO`).
     fn named_errnos() -> impl Iterator<Item = Errno> {
@@ -398,8 +334,6 @@ mod tests {
             for errno in named_errnos() {
                 for on_local_disk in [false, true] {
                     let kind = ErrnoKind::of(errno, *step, on_local_disk);
-                    let remedy = errno_remedy(kind, errno, *step, "/srv/x");
-                    assert!(!remedy.is_some_and(|text| text.is_empty()));
                     // The kernel log is the remedy for an error of the disk alone.
                     let of_disk = matches!(errno, Errno::EIO | Errno::EREMOTEIO);
                     if kind.reason() == Reason::IoError && !of_disk {
@@ -420,8 +354,12 @@ mod tests {
         for step in [Open, Resolve, Statfs, Marker, Contents] {
             for errno in named_errnos() {
                 let kind = ErrnoKind::of(errno, step, false);
-                let remedy = errno_remedy(kind, errno, step, "/srv/x")
-                    .unwrap_or_else(|| general_action(kind.reason()));
+                let fault = Fault::new(kind.reason(), "x");
+                let fault = match errno_remedy(kind, errno, step, "/srv/x") {
+                    Some(remedy) => fault.with_remedy(remedy),
+                    None => fault,
+                };
+                let remedy = fault_action(&fault, Language::English);
                 for word in ["move ", "remove ", "delete "] {
                     assert!(!remedy.contains(word), "{step:?} {errno:?}: {remedy}");
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 
 /// Maximum number of worker processes that are running at once. Each takes two descriptors of the
 /// daemon and about a megabyte. A healthy probe takes milliseconds, so 64 suffice for thousands of
@@ -75,9 +75,9 @@ impl WorkerLimiter {
         timeout_at(deadline, self.acquire(has_hung)).await.map_err(|_| {
             let limit = if has_hung { MAX_HUNG_WORKERS } else { MAX_WORKERS };
             let details = format!("{limit} other worker processes did not end in time");
-            Fault::new(Reason::AgentBusy, details).with_detail("running", limit).with_remedy(
-                "check the disks of the stores with probe_timeout; the daemon repeats the probe",
-            )
+            Fault::new(Reason::AgentBusy, details)
+                .with_detail("running", limit)
+                .with_remedy(Remedy::CheckHangingDisks)
         })
     }
 }

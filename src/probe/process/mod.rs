@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::{Fault, ImageDir, Reason};
+use crate::model::{Fault, ImageDir, Reason, Remedy};
 use crate::probe::worker::protocol::{WorkerError, WorkerOperation, WorkerRequest, WorkerResponse};
 use slot::{WorkerGuard, WorkerSlot};
 use spawn_error::spawn_fault;
@@ -167,8 +167,7 @@ impl<'a> WorkerClient<'a> {
         if self.step == WorkerOperation::Start {
             // The worker has not touched the disk, whose state is as unknown as before.
             let details = "a worker process was started, but did not run in time";
-            return agent_fault(details, &self.dir)
-                .with_remedy("check the load of this machine and the CPU limits of this service");
+            return agent_fault(details, &self.dir).with_remedy(Remedy::CheckMachineLoad);
         }
         let details = format!("{} on {} did not end in time", self.step.as_str(), self.dir);
         Fault::new(Reason::ProbeTimeout, details)
@@ -183,9 +182,9 @@ impl<'a> WorkerClient<'a> {
         let exit = exit.map_or_else(String::new, |status| format!(" ({status})"));
         let step = self.step.as_str();
         let details = format!("the worker process failed at {step}: {why}{exit}");
-        agent_fault(details, &self.dir).with_detail("step", step).with_remedy(
-            "check the kernel log (dmesg) for a killed process, and the limits of this service",
-        )
+        agent_fault(details, &self.dir)
+            .with_detail("step", step)
+            .with_remedy(Remedy::CheckKilledProcess)
     }
 }
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::agent_fault;
-use crate::model::{Fault, ImageDir};
+use crate::model::{Fault, ImageDir, Remedy};
 
 /// The file that a worker has as its stderr.
 const NULL_DEVICE: &str = "/dev/null";
@@ -23,9 +23,9 @@ pub(super) fn spawn_fault(error: &io::Error, program: &Path, dir: &ImageDir) -> 
         Some(LackingFile { problem, remedy }) => {
             agent_fault(details(&format!("{problem} ({error})")), dir).with_remedy(remedy)
         }
-        None => agent_fault(details(&error.to_string()), dir).with_remedy(
-            "check the limits of file descriptors, processes and memory of this service",
-        ),
+        None => {
+            agent_fault(details(&error.to_string()), dir).with_remedy(Remedy::CheckServiceLimits)
+        }
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn spawn_fault(error: &io::Error, program: &Path, dir: &ImageDir) -> 
 #[derive(Debug, PartialEq, Eq)]
 struct LackingFile {
     problem: String,
-    remedy: &'static str,
+    remedy: Remedy,
 }
 
 /// Decides which file is lacking, from the errors of accessing them, or `None` if both are usable.
@@ -42,19 +42,17 @@ fn lacking_file(null: Option<Errno>, program: Option<Errno>) -> Option<LackingFi
         let what = if errno == Errno::ENOENT { "does not exist" } else { "cannot be used" };
         return Some(LackingFile {
             problem: format!("{NULL_DEVICE} {what}"),
-            remedy: "create /dev/null in the root of this service (mknod -m 666 /dev/null c 1 3), \
-                     or mount /dev there",
+            remedy: Remedy::CreateNullDevice,
         });
     }
     program.map(|errno| match errno {
         Errno::ENOENT => LackingFile {
             problem: "/proc/self/exe does not exist".to_owned(),
-            remedy: "mount /proc in the root of this service (mount -t proc proc /proc)",
+            remedy: Remedy::MountProc,
         },
         _ => LackingFile {
             problem: "the program cannot be executed".to_owned(),
-            remedy: "let the user of this service execute the program, and check the options \
-                     noexec and hidepid of the mounts",
+            remedy: Remedy::PermitExecution,
         },
     })
 }
@@ -76,7 +74,7 @@ mod tests {
         ] {
             let found = lacking_file(null, program);
             assert_eq!(found.as_ref().map(|file| file.problem.as_str()), expected);
-            assert!(found.is_none_or(|file| !file.remedy.contains("limits")));
+            assert!(found.is_none_or(|file| file.remedy != Remedy::CheckServiceLimits));
         }
     }
 

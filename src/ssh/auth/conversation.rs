@@ -6,7 +6,7 @@
 
 use russh::client::{KeyboardInteractiveAuthResponse as Reply, Prompt};
 
-use crate::model::{Fault, Reason, Secret};
+use crate::model::{Fault, Reason, Remedy, Secret};
 
 use super::server_words::ServerWords;
 use super::{AuthMaterial, MethodOutcome, connection_lost};
@@ -136,9 +136,8 @@ fn unanswerable_fault(username: &str, reason: UnanswerablePrompts, texts: &str) 
         UnanswerablePrompts::ExpiredPassword => {
             let details =
                 format!("the server accepts {username}'s password but requires a new one first");
-            Fault::new(Reason::CredentialsRefused, details).with_remedy(
-                "change the user's password on the server, then give the store the new one: imagestore-agent update STORE",
-            )
+            Fault::new(Reason::CredentialsRefused, details)
+                .with_remedy(Remedy::ChangeExpiredPassword)
         }
         UnanswerablePrompts::SecondFactor => {
             let details = format!("the server asks {username} for more than the password");

@@ -1,15 +1,10 @@
 //! The reasons why a text is unusable as a private key: one sentence and one remedy for each. A
 //! limit of this daemon says that it is one.
 
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 
 use super::key_format::KdfCostExceeded;
 use crate::ssh::encoding::{MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS};
-
-/// Command that rewrites a key in the OpenSSH format with a supported cipher.
-const REWRITE_COMMAND: &str = "ssh-keygen -p -f KEY";
-/// Command that rewrites an encrypted PKCS#8 key, which `ssh-keygen` may not read.
-const REWRITE_PKCS8_COMMAND: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc -in KEY -out NEWKEY";
 
 /// Minimum size of an RSA key. OpenSSH accepts no smaller one.
 pub(super) const MIN_RSA_BITS: usize = 1024;
@@ -68,43 +63,21 @@ pub(crate) enum KeyError {
 
 impl KeyError {
     /// Returns the remedy of this error, or `None` if the general one of the reason applies.
-    fn remedy(&self) -> Option<String> {
+    fn remedy(&self) -> Option<Remedy> {
         Some(match self {
-            Self::NoPassphrase => {
-                "give the store the passphrase of the key with the key".to_owned()
-            }
-            Self::WrongPassphrase => {
-                "correct the passphrase of the key; if it is right, the text of the key was changed"
-                    .to_owned()
-            }
+            Self::NoPassphrase => Remedy::GivePassphrase,
+            Self::WrongPassphrase => Remedy::CorrectPassphrase,
             Self::NotAKey | Self::Damaged => return None,
-            Self::PublicKey | Self::Certificate => {
-                "give the file without the suffix .pub: the private key that belongs to it"
-                    .to_owned()
-            }
-            Self::Putty => "convert the key: puttygen KEY -O private-openssh -o NEWKEY".to_owned(),
-            Self::SshCom => "convert the key: ssh-keygen -i -f KEY > NEWKEY".to_owned(),
-            Self::Pkcs12 | Self::NoArmor => {
-                "convert the key: openssl pkcs12 -in FILE -nocerts -out NEWKEY for PKCS#12, or \
-                 openssl pkey -inform DER -in FILE -out NEWKEY for DER"
-                    .to_owned()
-            }
-            Self::NoLineBreaks => {
-                "give the text of the key file with its line breaks (in JSON: \\n)".to_owned()
-            }
-            Self::Truncated | Self::NoBegin => "give the whole text of the key file".to_owned(),
-            Self::UnsupportedType(_) | Self::UnsupportedRsa => {
-                "give the store an ed25519, ecdsa or rsa key: ssh-keygen -t ed25519".to_owned()
-            }
-            Self::UnsupportedCipher(_) => {
-                format!("encrypt the key with another cipher: {REWRITE_COMMAND}")
-            }
-            Self::UnsupportedPkcs8Cipher(_) => {
-                format!("encrypt the key with another cipher: {REWRITE_PKCS8_COMMAND}")
-            }
-            Self::TooSlow | Self::TooExpensive(_) => {
-                "encrypt the key with fewer rounds: ssh-keygen -p -a 16".to_owned()
-            }
+            Self::PublicKey | Self::Certificate => Remedy::GivePrivatePart,
+            Self::Putty => Remedy::ConvertPuttyKey,
+            Self::SshCom => Remedy::ConvertSshComKey,
+            Self::Pkcs12 | Self::NoArmor => Remedy::ConvertBinaryKey,
+            Self::NoLineBreaks => Remedy::KeepLineBreaks,
+            Self::Truncated | Self::NoBegin => Remedy::GiveWholeKey,
+            Self::UnsupportedType(_) | Self::UnsupportedRsa => Remedy::UseOtherKeyType,
+            Self::UnsupportedCipher(_) => Remedy::ReencryptKey,
+            Self::UnsupportedPkcs8Cipher(_) => Remedy::ReencryptPkcs8Key,
+            Self::TooSlow | Self::TooExpensive(_) => Remedy::UseFewerRounds,
         })
     }
 

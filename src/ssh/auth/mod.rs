@@ -16,7 +16,7 @@ use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use russh::{Error, MethodKind, MethodSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::model::{Fault, Reason, Secret};
+use crate::model::{Fault, Reason, Remedy, Secret};
 
 use super::session::SshSession;
 use super::session::login_end::login_end_fault;
@@ -113,10 +113,7 @@ fn unreadable_answer_fault(pending: Option<AuthMethod>) -> Fault {
     let fault = if pending == Some(AuthMethod::Password) {
         let details = "the server answered the password, but neither accepted nor rejected it in \
                        time; it may be asking for a new password (RFC 4252 section 8)";
-        Fault::new(Reason::AuthTimeout, details).with_remedy(
-            "change the password on the server if it has expired, and give the store the new one \
-             (imagestore-agent update STORE); if it has not, check the log of sshd and its PAM modules",
-        )
+        Fault::new(Reason::AuthTimeout, details).with_remedy(Remedy::CheckPasswordAge)
     } else {
         let details = "the server answered the login, but neither accepted nor rejected it in time";
         Fault::new(Reason::AuthTimeout, details)
@@ -330,7 +327,7 @@ mod tests {
         assert!(!fault.details().contains("password") && fault.counts_as_rejection(), "{fault}");
         for pending in [Some(AuthMethod::Password), None] {
             let fault = undecided_fault(pending, false, "Account locked");
-            assert!(!fault.counts_as_rejection() && fault.custom_remedy().is_none(), "{fault}");
+            assert!(!fault.counts_as_rejection() && fault.own_remedy().is_none(), "{fault}");
             assert!(fault.details().ends_with("in time; it sent \"Account locked\""), "{fault}");
         }
     }

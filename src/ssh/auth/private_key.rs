@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::common::{BlockingError, run_blocking};
-use crate::model::{Fault, Reason, Secret};
+use crate::model::{Fault, Reason, Remedy, Secret};
 
 use super::key_error::{KeyError, MIN_RSA_BITS, unrecognized_text};
 use super::key_format::{EncodedKey, KeyFormat, oid_name};
@@ -64,8 +64,7 @@ pub(crate) async fn open_key(
         Err(BlockingError::TimedOut) => Err(KeyError::TooSlow.into_fault()),
         Err(error @ BlockingError::NotStarted) => {
             let details = format!("the private key was not opened: {error}");
-            Err(Fault::new(Reason::AgentBusy, details)
-                .with_remedy("check the limits of processes, threads and memory of this service"))
+            Err(Fault::new(Reason::AgentBusy, details).with_remedy(Remedy::CheckServiceLimits))
         }
     }
 }

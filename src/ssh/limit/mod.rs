@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::common::lock_unpoisoned;
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 
 use super::prepared::LoginServer;
 pub use queue::LoginClass;
@@ -139,7 +139,7 @@ fn server_busy(address: SocketAddr, queue: Option<&ServerQueue>, username: &str)
     Fault::new(Reason::AgentBusy, details)
         .with_detail("running", queue.map_or(MAX_LOGINS_PER_SERVER, ServerQueue::running_count))
         .with_detail("limit", MAX_LOGINS_PER_SERVER)
-        .with_remedy("check why sshd on that host answers slowly; the daemon repeats the login")
+        .with_remedy(Remedy::CheckSlowServer)
 }
 
 #[cfg(test)]

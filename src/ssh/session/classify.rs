@@ -4,7 +4,7 @@
 use russh::keys::ssh_encoding;
 use russh::{AlgorithmKind, Disconnect, Error};
 
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 
 use super::kex_sizes::{disconnect_message, exceeded_limit};
 use super::transcript::{PeerProtocol, PeerTranscript, SessionEnd};
@@ -16,12 +16,6 @@ use crate::ssh::phase::LoginPhase;
 const THROTTLE_MESSAGES: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
 const CLOSED_BY_SERVER: &str = "the server closed the connection";
-
-/// Remedy for a server that refuses this host (`SSH_DISCONNECT_HOST_NOT_ALLOWED_TO_CONNECT`).
-pub(super) const HOST_REMEDY: &str =
-    "permit the address of this node in the access rules of the SSH server: it refuses this host";
-const UTF8_REMEDY: &str = "let the server send its texts in UTF-8: the file of Banner in sshd_config, and the messages of its \
-     PAM modules";
 
 /// Maximum number of the server's algorithm names in a fault, and maximum length of a name in
 /// bytes. A peer chooses both.
@@ -89,8 +83,7 @@ fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
     if first_line.starts_with("SSH-1.") {
         let details =
             format!("the server supports only version 1 of SSH: it sent \"{first_line}\"");
-        return Fault::new(Reason::NotSsh, details)
-            .with_remedy("update the SSH server: this daemon supports only version 2 of SSH");
+        return Fault::new(Reason::NotSsh, details).with_remedy(Remedy::UpdateSshServer);
     }
     let details = format!("the server is not an SSH server: it sent \"{first_line}\"");
     Fault::new(Reason::NotSsh, details)
@@ -107,7 +100,7 @@ pub(super) fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str
                 "{otherwise}: the server sent a text that is not UTF-8, and the SSH library of \
                  this daemon reads no other text"
             );
-            return Fault::new(Reason::ConnectionLost, details).with_remedy(UTF8_REMEDY);
+            return Fault::new(Reason::ConnectionLost, details).with_remedy(Remedy::UseUtf8Texts);
         }
         Some(SessionEnd::Closed) => format!("{otherwise}: {CLOSED_BY_SERVER}"),
         Some(SessionEnd::Failed(how)) => format!("{otherwise}: {how}"),
@@ -123,7 +116,7 @@ pub(super) fn disconnect_fault(code: &Disconnect, message: &str) -> Fault {
         Disconnect::TooManyConnections => throttled_fault(message),
         Disconnect::HostNotAllowedToConnect => {
             let details = format!("the server does not permit this host to connect: \"{message}\"");
-            Fault::new(Reason::ConnectionLost, details).with_remedy(HOST_REMEDY)
+            Fault::new(Reason::ConnectionLost, details).with_remedy(Remedy::PermitThisHost)
         }
         _ => Fault::new(Reason::ConnectionLost, format!("the server disconnected: \"{message}\"")),
     };

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::common::is_resource_shortage;
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 
 /// Connects to the first address that accepts. `limit` bounds all addresses together. Each address
 /// gets an even share of the remaining time.
@@ -71,7 +71,7 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
         return Fault::new(Reason::AgentBusy, details)
             .with_detail("address", address.ip().to_string())
             .with_detail("errno", errno)
-            .with_remedy("check the limits of descriptors and memory of this service");
+            .with_remedy(Remedy::CheckServiceLimits);
     }
     let errno = error.raw_os_error().map(Errno::from_raw);
     let (reason, what) = match errno {
@@ -105,18 +105,9 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
         // A security module appears as these errors, and so does a firewall that rejects IPv6
         // packets as prohibited. A dropped packet does not: the kernel sends the SYN again, and the
         // connection times out. This includes IPAddressDeny of systemd.
-        Some(Errno::EACCES | Errno::EPERM) => fault.with_remedy(
-            "permit the daemon to connect to this address: a security module of this node or a \
-             firewall denies it",
-        ),
-        Some(Errno::EAFNOSUPPORT) => fault.with_remedy(
-            "permit the family of this address (RestrictAddressFamilies of the unit, IPv6 of the \
-             kernel), or give the store an address of another family",
-        ),
-        Some(Errno::EADDRNOTAVAIL) => fault.with_remedy(
-            "check that IPv6 is on for an IPv6 address, and that local ports are free \
-             (net.ipv4.ip_local_port_range)",
-        ),
+        Some(Errno::EACCES | Errno::EPERM) => fault.with_remedy(Remedy::PermitConnection),
+        Some(Errno::EAFNOSUPPORT) => fault.with_remedy(Remedy::PermitAddressFamily),
+        Some(Errno::EADDRNOTAVAIL) => fault.with_remedy(Remedy::CheckLocalAddresses),
         _ => fault,
     }
 }
@@ -149,7 +140,7 @@ mod tests {
             let is_local =
                 matches!(errno, Errno::EPERM | Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
                     || reason == Reason::AgentBusy;
-            assert_eq!(fault.custom_remedy().is_some(), is_local);
+            assert_eq!(fault.own_remedy().is_some(), is_local);
         }
     }
 

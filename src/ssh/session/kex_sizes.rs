@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use russh::Error;
 
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 use crate::ssh::encoding::{MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, bit_length, read_string};
 
 /// Message numbers of a reply with the host key as its first field: the key exchanges with fixed
@@ -38,9 +38,13 @@ pub(super) fn exceeded_limit(error: &Error, packets: &[u8]) -> Option<Fault> {
         Error::WrongServerSig => {
             let RsaKeySize { modulus, exponent } = rsa_key_size(packets)?;
             if modulus > MAX_RSA_BITS {
-                Some(rsa_key_too_large("", modulus, MAX_RSA_BITS))
+                let bits = MAX_RSA_BITS.to_string();
+                let fault = rsa_key_too_large("", modulus, MAX_RSA_BITS);
+                Some(fault.with_remedy(Remedy::UseSmallerRsaKey { bits }))
             } else if exponent > MAX_RSA_EXPONENT_BITS {
-                Some(rsa_key_too_large("a public exponent of ", exponent, MAX_RSA_EXPONENT_BITS))
+                let (number, bits) = ("a public exponent of ", MAX_RSA_EXPONENT_BITS.to_string());
+                let fault = rsa_key_too_large(number, exponent, MAX_RSA_EXPONENT_BITS);
+                Some(fault.with_remedy(Remedy::UseSmallerRsaExponent { bits }))
             } else {
                 None
             }
@@ -62,10 +66,6 @@ fn rsa_key_too_large(number: &str, bits: usize, max_bits: usize) -> Fault {
         .with_detail("kind", "host key")
         .with_detail("bits", bits)
         .with_detail("maxBits", max_bits)
-        .with_remedy(format!(
-            "give the server an ed25519 or ecdsa host key, or an RSA key {of} {number}at most {max_bits} \
-             bits (HostKey in sshd_config)"
-        ))
 }
 
 fn group_size_fault(bits: usize) -> Fault {
@@ -77,10 +77,7 @@ fn group_size_fault(bits: usize) -> Fault {
     Fault::new(Reason::NoCommonAlgorithm, details)
         .with_detail("kind", "key exchange")
         .with_detail("bits", bits)
-        .with_remedy(format!(
-            "give the server groups of {min} to {max} bits (moduli(5)), or enable another key \
-             exchange on it (KexAlgorithms in sshd_config)"
-        ))
+        .with_remedy(Remedy::UseOtherGroups { min: min.to_string(), max: max.to_string() })
 }
 
 /// Returns the size of the RSA key that the server showed, or `None` if it showed another type of

@@ -7,7 +7,7 @@
 
 use russh::Disconnect;
 
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Reason, Remedy};
 
 use super::classify;
 use super::transcript::{PeerTranscript, SessionEnd};
@@ -24,10 +24,6 @@ const OPENSSH_IDENTIFICATION: &str = "SSH-2.0-OpenSSH";
 /// Start of the identification of Dropbear. Its server closes the connection in place of the answer
 /// to the last permitted login (`send_msg_userauth_failure` in svr-auth.c).
 const DROPBEAR_IDENTIFICATION: &str = "SSH-2.0-dropbear";
-
-/// Remedy for a user whom the account rules of the server refuse.
-const ACCOUNT_REMEDY: &str = "check the log of sshd: the rules for accounts on the server (PAM, an expired account, /run/nologin) \
-     refuse the user, even if the credentials are right";
 
 /// Returns the fault for a session that ended during the login. `banners` are the banners of the
 /// peer, and `quote` makes another text of it safe to display. Returns `None` if the end was the
@@ -69,7 +65,7 @@ fn disconnect_fault(username: &str, code: &Disconnect, message: &str) -> Fault {
     let fault = match code {
         Disconnect::TooManyConnections => return classify::disconnect_fault(code, message),
         HostNotAllowedToConnect => refused("the server does not permit this host the login")
-            .with_remedy(classify::HOST_REMEDY),
+            .with_remedy(Remedy::PermitThisHost),
         NoMoreAuthMethodsAvailable | IllegalUserName | AuthCancelledByUser => {
             refused("the server rejected the login")
         }
@@ -86,14 +82,16 @@ fn close_fault(username: &str, banner: &str, identification: &str) -> Fault {
             "the server rejected the login of {username}: it sent \"{banner}\" and closed the \
              connection"
         );
-        return Fault::new(Reason::CredentialsRefused, details).with_remedy(ACCOUNT_REMEDY);
+        return Fault::new(Reason::CredentialsRefused, details)
+            .with_remedy(Remedy::CheckAccountRules);
     }
     if identification.starts_with(OPENSSH_IDENTIFICATION) {
         let details = format!(
             "the server closed the connection in place of an answer to the login of {username}; \
              sshd does this if the account rules of PAM refuse a user"
         );
-        return Fault::new(Reason::CredentialsRefused, details).with_remedy(ACCOUNT_REMEDY);
+        return Fault::new(Reason::CredentialsRefused, details)
+            .with_remedy(Remedy::CheckAccountRules);
     }
     if identification.starts_with(DROPBEAR_IDENTIFICATION) {
         let details = format!(

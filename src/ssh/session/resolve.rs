@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use tokio::time::Instant;
 
 use crate::common::{BlockingError, IpAllowlist, is_resource_shortage, run_blocking};
-use crate::model::{Fault, Reason, SshAddress};
+use crate::model::{Fault, Reason, Remedy, SshAddress};
 
 /// Maximum number of addresses of one name. A host has a few, but a name service may answer with
 /// hundreds.
@@ -99,8 +99,7 @@ impl Shortage {
 
 /// Returns a fault of the daemon itself, which says nothing about the server.
 fn own_fault(details: String) -> Fault {
-    Fault::new(Reason::AgentBusy, details)
-        .with_remedy("check the limits of descriptors, threads and memory of this service")
+    Fault::new(Reason::AgentBusy, details).with_remedy(Remedy::CheckServiceLimits)
 }
 
 /// Returns the addresses of this host's interfaces.

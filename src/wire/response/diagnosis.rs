@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::DeliveryBody;
 use super::error::fact_value;
-use crate::catalog::{Language, condition_guidance, fault_action, reason_guidance};
+use crate::catalog::{Language, condition_guidance, fault_action, fault_commands, reason_guidance};
 use crate::diagnosis::{Finding, ProblemWord, ReportFact, StoreTitle, Verdict};
 
 /// The version of the output of a diagnosis. It grows with a change that is not an addition.
@@ -125,19 +125,21 @@ fn impact(word: ProblemWord, language: Language) -> String {
 }
 
 /// Returns the action that helps: that of the fault, of the reason or condition, or of the check.
-/// Its commands are those that stand in this text: an action of one fault may need others, or none.
+/// Its commands are those of this action: that of one fault may need others, or none.
 fn remedy(finding: &Finding, language: Language) -> RemedyBody {
+    if let Some(fault) = &finding.fault {
+        let text = fault_action(fault, language).into_owned();
+        return RemedyBody { text, commands: fault_commands(fault) };
+    }
     let general = match finding.words.first() {
         Some(ProblemWord::Reason(reason)) => reason_guidance(*reason).action,
         Some(ProblemWord::Condition(condition)) => condition_guidance(*condition).action,
         None => finding.check.advice().action,
     };
-    let text = match &finding.fault {
-        Some(fault) => fault_action(fault, language).into_owned(),
-        None => general.plain(language).into_owned(),
-    };
-    let commands = general.commands().filter(|command| text.contains(command));
-    RemedyBody { commands: commands.map(str::to_owned).collect(), text }
+    RemedyBody {
+        text: general.plain(language).into_owned(),
+        commands: general.commands().map(str::to_owned).collect(),
+    }
 }
 
 fn delivery_body(report: &ReportFact) -> DeliveryBody {
@@ -153,7 +155,7 @@ fn delivery_body(report: &ReportFact) -> DeliveryBody {
 mod tests {
     use super::*;
     use crate::catalog::DoctorCheck;
-    use crate::model::{Fault, Reason};
+    use crate::model::{Fault, Reason, Remedy};
 
     fn commands(fault: &Fault, language: Language) -> Vec<String> {
         let finding = Finding::of_fault(DoctorCheck::SshLogin, Verdict::Error, fault);
@@ -166,9 +168,11 @@ mod tests {
         let update = "imagestore-agent update STORE";
         assert_eq!(commands(&fault, Language::English), [update]);
         assert_eq!(commands(&fault, Language::Chinese), [update]);
-        let own = fault.clone().with_remedy("unlock the account on the server");
+        let own = fault.clone().with_remedy(Remedy::CheckAccountRules);
         assert_eq!(commands(&own, Language::English), [""; 0]);
-        let longer = fault_action(&fault, Language::English).into_owned() + "; retry with --force";
-        assert_eq!(commands(&fault.with_remedy(longer), Language::Chinese), [update]);
+        let longer = fault.clone().with_further_remedy(Remedy::RetryWithForce);
+        assert_eq!(commands(&longer, Language::Chinese), [update]);
+        let other = fault.with_remedy(Remedy::MountProc);
+        assert_eq!(commands(&other, Language::Chinese), ["mount -t proc proc /proc"]);
     }
 }

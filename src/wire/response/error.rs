@@ -237,7 +237,7 @@ pub(in crate::wire) mod tests {
             .with_detail("port", 22_u16);
         let storage = Fault::new(Reason::NotMounted, "/data is not mounted")
             .with_detail("path", "/data")
-            .with_remedy("mount /data");
+            .with_recorded_remedy("mount /data");
         AttemptFailure::from_faults([ssh, storage]).unwrap()
     }
 
@@ -298,7 +298,8 @@ pub(in crate::wire) mod tests {
             assert_eq!(remedy, reason_guidance(*reason).short_action(Language::English));
         }
         // A remedy for one case is complete, also if a condition comes before its action.
-        let fault = Fault::new(Reason::PermissionDenied, "x").with_remedy("as root: chattr -i /a");
+        let fault =
+            Fault::new(Reason::PermissionDenied, "x").with_recorded_remedy("as root: chattr -i /a");
         let error =
             ErrorCode::connect_failed(&fault.into(), Language::English).with_remedy_in_details();
         assert_eq!(error.details, "permission_denied: x; remedy: as root: chattr -i /a");

@@ -1,14 +1,23 @@
 //! The language of errors, remedies and events: `api.language`.
 
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 use hyper::Method;
+use imagestore_agent::catalog::{Language, fault_action};
+use imagestore_agent::cli::DaemonResponse;
+use imagestore_agent::model::{Fault, Reason, Remedy};
+use serde_json::{Value, json};
 
-use crate::support::agent::{Agent, callback};
+use crate::support::agent::{Agent, NOBODY, callback, store};
+use crate::support::failures::root_cause;
 use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
-use crate::support::sshd::{Builder, User};
+use crate::support::sshd::{Builder, Sshd, User};
 
 const MEANING: &str = "SSH 端口上没有服务在监听";
 const ACTION: &str = "在该端口启动 sshd，或更正镜像服务器的 SSH 端口";
@@ -83,6 +92,148 @@ async fn errors_events_and_the_health_view_are_in_the_language_of_the_settings()
     assert!(details.starts_with("the job has been expired"), "{details}");
     let log = agent.log();
     assert!(!log.contains(MEANING) && !log.contains(ACTION), "the log is English: {log}");
+}
+
+const CHINESE: &str =
+    "[api]\nlanguage = \"zh\"\n[monitor]\ninterval = \"1h\"\nauto_reconnect = false\n";
+
+/// Returns the Chinese action of a fault with this remedy.
+fn chinese(reason: Reason, remedy: Remedy) -> String {
+    let fault = Fault::new(reason, "").with_remedy(remedy);
+    fault_action(&fault, Language::Chinese).into_owned()
+}
+
+/// Checks that an attempt failed with this reason, and that its action is this one in every place.
+fn expect_action(reply: &DaemonResponse, reason: Reason, action: &str) {
+    let cause = root_cause(reply);
+    assert_eq!(cause["opaque"]["reason"], reason.as_str(), "{}", reply.body);
+    assert_eq!(cause["elaboration"], action, "{}", reply.body);
+    let details = reply.body["error"]["details"].as_str().unwrap();
+    assert!(details.ends_with(&format!("；处理：{action}")), "{details}");
+}
+
+/// Returns the remedy of a check of a store in a language.
+async fn diagnosed(agent: &Agent, uuid: &str, check: &str, language: &str) -> Value {
+    let path = format!("/imagestore/diagnosis?store={uuid}&brief=true&language={language}");
+    let body = agent.http().send_request(Method::GET, &path, None).await.unwrap().body;
+    let checks = body["checks"].as_array().unwrap();
+    let found = checks.iter().find(|found| found["id"] == check);
+    found.unwrap_or_else(|| panic!("{check}: {body}"))["remedy"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remedy_of_a_login_or_a_key_is_in_the_language_of_the_settings() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), CHINESE);
+    agent.start();
+    let add = |sshd: &Sshd, change: &dyn Fn(&mut Value)| {
+        let mut body = store(&disk.path(), sshd, &user);
+        change(&mut body["params"]);
+        agent.ask(Method::POST, "/image-store", Some(body))
+    };
+
+    let putty = add(&sshd, &|params| {
+        params["privateKey"] = json!("PuTTY-User-Key-File-3: ssh-ed25519\n");
+    });
+    let action = chinese(Reason::KeyUnusable, Remedy::ConvertPuttyKey);
+    assert!(action.contains("puttygen KEY -O private-openssh -o NEWKEY"), "{action}");
+    expect_action(&putty.await, Reason::KeyUnusable, &action);
+
+    let old = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = old.local_addr().unwrap().port();
+    let answering = std::thread::spawn(move || {
+        old.accept().unwrap().0.write_all(b"SSH-1.5-Old\r\n").unwrap();
+    });
+    let version_1 = add(&sshd, &|params| params["sshPort"] = json!(port)).await;
+    answering.join().unwrap();
+    let action = chinese(Reason::NotSsh, Remedy::UpdateSshServer);
+    expect_action(&version_1, Reason::NotSsh, &action);
+
+    // The general action of the reason, and one more for a login that is suspended.
+    let general =
+        fault_action(&Fault::new(Reason::CredentialsRefused, ""), Language::Chinese).into_owned();
+    let force = chinese(Reason::CredentialsRefused, Remedy::RetryWithForce);
+    let wrong = |params: &mut Value| params["password"] = json!("wrong");
+    for _ in 0..3 {
+        let rejected = add(&sshd, &wrong).await;
+        assert_eq!(root_cause(&rejected)["elaboration"], general.as_str(), "{}", rejected.body);
+    }
+    let suspended = add(&sshd, &wrong).await;
+    expect_action(&suspended, Reason::CredentialsRefused, &format!("{general}；{force}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remedy_of_a_disk_is_in_the_language_of_the_settings_also_after_a_restart() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
+    for path in [disk.path().parent().unwrap(), &disk.path()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let dir = disk.path();
+    let mut agent = Agent::installed(&dir, CHINESE).running_as_nobody();
+    agent.start();
+    let made = agent.cli(&["init", dir.to_str().unwrap()], "");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let uuid = agent.add(&dir, &sshd, &user).await;
+
+    let folder = dir.join(".imagestore-agent");
+    let node = fs::read_to_string(agent.path("state/node-id")).unwrap();
+    let in_the_way = folder.join(format!("probe.{}", node.trim_end()));
+    fs::create_dir(&in_the_way).unwrap();
+    let path = in_the_way.to_str().unwrap().to_owned();
+    let action = chinese(Reason::NameInUse, Remedy::MoveNameAway { path });
+    expect_action(&agent.reconnect(&uuid).await, Reason::NameInUse, &action);
+    for (language, is_chinese) in [("zh", true), ("en", false)] {
+        let remedy = diagnosed(&agent, &uuid, "write", language).await;
+        assert_eq!(remedy["text"] == action.as_str(), is_chinese, "{remedy}");
+        assert_eq!(remedy["commands"], json!([]), "{remedy}");
+    }
+    fs::remove_dir(&in_the_way).unwrap();
+
+    chown(&folder, Some(0), Some(0)).unwrap();
+    let init =
+        Remedy::InitDirectory { dir: dir.to_str().unwrap().to_owned(), uid: NOBODY.to_string() };
+    let action = chinese(Reason::PermissionDenied, init);
+    expect_action(&agent.reconnect(&uuid).await, Reason::PermissionDenied, &action);
+    let commands = json!([format!("imagestore-agent init {}", dir.display())]);
+    for restart in [false, true] {
+        if restart {
+            assert!(agent.terminate().0.success());
+            agent.start();
+        }
+        let health = agent.health(&uuid).await;
+        assert_eq!(health["reason"]["cause"]["elaboration"], action, "{restart}: {health:#}");
+        let (zh, en) = (
+            diagnosed(&agent, &uuid, "permission", "zh").await,
+            diagnosed(&agent, &uuid, "permission", "en").await,
+        );
+        assert_eq!((&zh["text"], &zh["commands"]), (&json!(action), &commands), "{restart}");
+        assert_eq!(en["commands"], commands, "{restart}: {en}");
+        assert!(en["text"].as_str().unwrap().starts_with("as root: "), "{restart}: {en}");
+    }
+    let english = agent.cli(&["doctor", &uuid, "--lang", "en"], "");
+    let shown = agent.cli(&["doctor", &uuid, "--lang", "zh"], "");
+    for (output, is_chinese) in [(shown, true), (english, false)] {
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.contains(&action), is_chinese, "{text}");
+        assert!(text.contains(commands[0].as_str().unwrap()), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remedy_of_the_daemon_itself_is_in_the_language_of_the_settings() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), CHINESE);
+    let script = "mount -t tmpfs none /dev && exec \"$@\"";
+    assert!(agent.start_under(&["unshare", "-m", "sh", "-c", script, "sh"]));
+    let body = store(&disk.path(), &sshd, &user);
+    let reply = agent.ask(Method::POST, "/image-store", Some(body)).await;
+    let action = chinese(Reason::AgentBusy, Remedy::CreateNullDevice);
+    assert!(action.contains("mknod -m 666 /dev/null c 1 3"), "{action}");
+    expect_action(&reply, Reason::AgentBusy, &action);
+    assert!(agent.terminate().0.success());
 }
 
 #[test]

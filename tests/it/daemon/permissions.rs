@@ -117,7 +117,7 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
         // `init` gives away nothing that it has not made, and names the command that does.
         let refused = agent.cli(&["init", dir.to_str().unwrap()], "");
         let taken = if step == "create" { &folder } else { &marker };
-        let command = format!("`chown {NOBODY}:{NOBODY} {}`", taken.display());
+        let command = format!("run chown {NOBODY}:{NOBODY} {}, else", taken.display());
         let text = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && text.contains(&command), "{text}");
         assert_eq!(fs::metadata(taken).unwrap().uid(), 0);

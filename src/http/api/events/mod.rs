@@ -21,7 +21,7 @@ use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::http::limits::ServerLimits;
 use crate::lifecycle::EventQuery;
-use crate::model::{AttemptFailure, Fault, Reason};
+use crate::model::{AttemptFailure, Fault, Reason, Remedy};
 use request::{EventForm, EventStart, EventsRequest};
 
 /// The dependencies of the requests for events.
@@ -91,6 +91,6 @@ fn unreadable(fault: Fault) -> ApiError {
 fn too_many_streams(limit: usize) -> ApiError {
     let fault = Fault::new(Reason::AgentBusy, "too many streams of events are open")
         .with_detail("connections", limit)
-        .with_remedy("close a stream, or read pages of events with Accept: application/json");
+        .with_remedy(Remedy::CloseStream);
     ApiError::ConnectFailed(AttemptFailure::from_fault(fault))
 }

@@ -11,7 +11,7 @@ use crate::http::api::response::{self, SchemaRequest};
 use crate::http::error::ApiError;
 use crate::jobs::{InterruptedJob, JobRegistry};
 use crate::ledger::LedgerChange;
-use crate::model::{AttemptFailure, Fault, Inventory, JobId, JobResult, Reason};
+use crate::model::{AttemptFailure, Fault, Inventory, JobId, JobResult, Reason, Remedy};
 use crate::wire::{DateFormat, EmptyResponse, ErrorResponse, InventoryResponse};
 
 /// The error that an operation makes of a failed attempt.
@@ -117,7 +117,7 @@ pub fn interrupted_job_body(job: InterruptedJob, language: Language) -> Vec<u8> 
              definition, no added store and no removal"
         }
     };
-    let fault = Fault::new(Reason::InterruptedByRestart, details)
-        .with_remedy("read the store, and repeat the request with a new job uuid if it is needed");
+    let fault =
+        Fault::new(Reason::InterruptedByRestart, details).with_remedy(Remedy::ReadInterruptedStore);
     error_bytes(&ApiError::ConnectFailed(AttemptFailure::from_fault(fault)), language)
 }

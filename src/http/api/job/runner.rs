@@ -35,7 +35,7 @@ use crate::http::error::ApiError;
 use crate::jobs::{JobAccess, JobAdmission, JobEnding, JobPromise, JobRegistry};
 use crate::ledger::CommitError;
 use crate::management::UrlError;
-use crate::model::{Fault, JobHook, JobId, JobRequest, Reason};
+use crate::model::{Fault, JobHook, JobId, JobRequest, Reason, Remedy};
 use crate::wire::{DateFormat, JobResponse};
 
 /// Maximum wait for a result that is about to be announced. It takes microseconds.
@@ -340,9 +340,9 @@ fn commit_reason(error: &CommitError) -> Reason {
 /// Creates the error for a call whose web hook was not recorded. Its job goes on.
 fn hook_not_recorded(error: &CommitError) -> ApiError {
     let details = format!("the web hook was not recorded, and the job goes on: {error}");
-    let remedy = "repeat the same request with its job uuid, or read the store";
+    let fault = Fault::new(commit_reason(error), details).with_remedy(Remedy::RepeatWithJobUuid);
     // The operation itself has not failed.
-    ApiError::ConnectFailed(Fault::new(commit_reason(error), details).with_remedy(remedy).into())
+    ApiError::ConnectFailed(fault.into())
 }
 
 fn not_recorded_in_time(failure_error: FailureError) -> ApiError {
@@ -357,8 +357,8 @@ fn too_many_jobs() -> ApiError {
 fn panicked(failure_error: FailureError, error: &JoinError) -> ApiError {
     error!(%error, "operation of job panicked");
     let details = "the operation ended with an internal error, which the log describes";
-    let remedy = "report the log of the daemon to the developers";
-    failure_error(Fault::new(Reason::AgentBusy, details).with_remedy(remedy).into())
+    let fault = Fault::new(Reason::AgentBusy, details).with_remedy(Remedy::ReportLog);
+    failure_error(fault.into())
 }
 
 fn stopping(failure_error: FailureError) -> ApiError {

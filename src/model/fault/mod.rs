@@ -1,10 +1,14 @@
 //! Faults and failures. A fault is one failed check with its evidence and its remedy, and a failure
 //! is all faults of an attempt.
 
+mod remedy;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use self::remedy::FaultRemedies;
+pub use self::remedy::{OwnRemedy, Remedy};
 use super::{Check, HostKey, Reason};
 use crate::common::escape_hidden;
 
@@ -73,7 +77,8 @@ pub struct Fault {
     reason: Reason,
     details: String,
     facts: Facts,
-    remedy: Option<String>,
+    /// Boxed, as the typed evidence is.
+    remedies: Option<Box<FaultRemedies>>,
     /// Boxed, because few faults have it and every `Result` of a check reserves space for a fault.
     typed_evidence: Option<Box<TypedEvidence>>,
 }
@@ -97,7 +102,7 @@ impl Fault {
             reason,
             details: details.into(),
             facts: Facts::new(),
-            remedy: None,
+            remedies: None,
             typed_evidence: None,
         }
     }
@@ -167,8 +172,23 @@ impl Fault {
 
     /// Replaces the general remedy of the reason with one for this case.
     #[must_use]
-    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedies.get_or_insert_default().own = Some(OwnRemedy::Typed(remedy));
+        self
+    }
+
+    /// Replaces the general remedy of the reason with a text that another version of the program
+    /// has recorded.
+    #[must_use]
+    pub fn with_recorded_remedy(mut self, text: impl Into<String>) -> Self {
+        self.remedies.get_or_insert_default().own = Some(OwnRemedy::Recorded(text.into()));
+        self
+    }
+
+    /// Adds a remedy after that of the fault, or after the general one.
+    #[must_use]
+    pub fn with_further_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedies.get_or_insert_default().further = Some(remedy);
         self
     }
 
@@ -184,7 +204,7 @@ impl Fault {
         Self {
             details: escape_hidden(&self.details),
             facts: self.facts.into_iter().map(|(name, fact)| (name, sanitize(fact))).collect(),
-            remedy: self.remedy.as_deref().map(escape_hidden),
+            remedies: self.remedies.map(|it| Box::new(it.map_texts(escape_hidden))),
             ..self
         }
     }
@@ -223,8 +243,13 @@ impl Fault {
     }
 
     /// Returns the remedy made for this case, or `None` if the general one applies.
-    pub fn custom_remedy(&self) -> Option<&str> {
-        self.remedy.as_deref()
+    pub fn own_remedy(&self) -> Option<&OwnRemedy> {
+        self.remedies.as_ref()?.own.as_ref()
+    }
+
+    /// Returns the remedy after the own or the general one, or `None` if there is none.
+    pub fn further_remedy(&self) -> Option<&Remedy> {
+        self.remedies.as_ref()?.further.as_ref()
     }
 }
 
