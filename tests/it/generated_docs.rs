@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use imagestore_agent::catalog::{
-    Advice, DoctorCheck, ExitCause, KNOWN_MESSAGES, Language, Runbook, ZstackCode,
+    Advice, DoctorCheck, ExitCause, KNOWN_MESSAGES, Language, Runbook, Text, ZstackCode,
     condition_guidance, reason_guidance,
 };
 use imagestore_agent::model::{Check, Condition, Reason};
+use serde_json::Value;
 
 /// Maximum width of a line of English prose, in characters.
 const MAX_LINE_CHARS: usize = 120;
@@ -177,6 +178,92 @@ fn the_runbooks_are_those_of_the_catalog() {
                    `imagestore-agent explain 名称 --lang zh`，也可以用标题查询，例如 \
                    `imagestore-agent explain 一直连接中`。\n";
     assert_document("docs/zh/runbooks.md", &runbooks(Language::Chinese, chinese));
+}
+
+/// The schemas of the description of the API whose words have a meaning in the catalog.
+fn described_words() -> Vec<(&'static str, Vec<(&'static str, Text)>)> {
+    let reasons = Reason::ALL.iter().map(|it| (it.as_str(), reason_guidance(*it).meaning));
+    let conditions = Condition::ALL.iter().map(|it| (it.as_str(), condition_guidance(*it).meaning));
+    let checks = DoctorCheck::ALL.iter().map(|it| (it.as_str(), it.advice().meaning));
+    let codes = ZstackCode::ALL.iter().map(|it| (it.as_str(), it.advice().meaning));
+    vec![
+        ("Reason", reasons.collect()),
+        ("ConditionType", conditions.collect()),
+        ("DoctorCheck", checks.collect()),
+        ("ErrorCodeWord", codes.collect()),
+    ]
+}
+
+/// Returns the description of the API with the meanings of the words of one schema: after the first
+/// paragraph of its description in English, and in every language in `x-enum-descriptions`.
+fn with_meanings(document: &str, schema: &str, words: &[(&str, Text)]) -> String {
+    let quoted = |text: &str| Value::from(text).to_string();
+    let head = format!("\n      \"{schema}\": {{\n");
+    let start = document.find(&head).unwrap() + head.len();
+    let end = start + document[start..].find("\n      }").unwrap();
+    let mut lines = document[start..end].lines();
+    let mut kept = String::new();
+    for line in lines.by_ref() {
+        let Some(old) = line.trim().strip_prefix("\"description\": ") else {
+            kept += &format!("{line}\n");
+            continue;
+        };
+        let old: String = serde_json::from_str(old.trim_end_matches(',')).unwrap();
+        let first = old.split("\n\n").next().unwrap();
+        let list: Vec<String> =
+            words.iter().map(|(word, text)| format!("* `{word}`: {}", text.en)).collect();
+        let description = format!("{first}\n\n{}", list.join("\n"));
+        kept += &format!("        \"description\": {},\n", quoted(&description));
+        break;
+    }
+    // The list of the words ends the other fields.
+    for line in lines {
+        kept += line.trim_end_matches(',');
+        if line.trim().starts_with(']') {
+            break;
+        }
+        let is_cut = line.ends_with(',');
+        kept += if is_cut { ",\n" } else { "\n" };
+    }
+    let languages = [Language::English, Language::Chinese].map(|language| {
+        let rows: Vec<String> = words
+            .iter()
+            .map(|(word, text)| {
+                format!("            {}: {}", quoted(word), quoted(text.marked(language)))
+            })
+            .collect();
+        format!("          \"{language}\": {{\n{}\n          }}", rows.join(",\n"))
+    });
+    kept +=
+        &format!(",\n        \"x-enum-descriptions\": {{\n{}\n        }}", languages.join(",\n"));
+    format!("{}{kept}{}", &document[..start], &document[end..])
+}
+
+#[test]
+fn the_words_of_the_api_have_the_meanings_of_the_catalog() {
+    const NAME: &str = "docs/openapi.json";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(NAME);
+    let mut document = fs::read_to_string(path).unwrap();
+    for (schema, words) in described_words() {
+        document = with_meanings(&document, schema, &words);
+    }
+    let parsed: Value = serde_json::from_str(&document).unwrap();
+    for (schema, words) in described_words() {
+        let schema = &parsed["components"]["schemas"][schema];
+        let description = schema["description"].as_str().unwrap();
+        for (word, text) in &words {
+            assert!(description.contains(&format!("\n* `{word}`: {}", text.en)), "{word}");
+            assert_eq!(schema["x-enum-descriptions"]["en"][word], text.en);
+            assert_eq!(schema["x-enum-descriptions"]["zh"][word], text.zh);
+        }
+        for language in ["en", "zh"] {
+            let described = schema["x-enum-descriptions"][language].as_object().unwrap();
+            let listed = schema["enum"].as_array().unwrap();
+            assert!(listed.iter().all(|word| described.contains_key(word.as_str().unwrap())));
+            assert_eq!(described.len(), listed.len(), "{schema}");
+        }
+    }
+    assert_document(NAME, &document);
 }
 
 #[test]
