@@ -141,8 +141,8 @@ impl DoctorCheck {
             },
             Self::StateLedger => Advice {
                 meaning: Text {
-                    en: "The installed program can read the ledger in `state.dir`.",
-                    zh: "已安装的程序可以读取 `state.dir` 中的状态数据库。",
+                    en: "The installed program can read the ledger and the node id in `state.dir`.",
+                    zh: "已安装的程序可以读取 `state.dir` 中的状态数据库和节点 id。",
                 },
                 action: Text {
                     en: "install the version that wrote a newer ledger, or restore a damaged one from a backup with all of its files",

@@ -51,7 +51,10 @@ pub enum StoreObserver {
     Daemon,
     /// Another process, while no daemon answers. It knows the ledger and has looked at the
     /// directory, without a write and without a login.
-    OtherProcess,
+    OtherProcess {
+        /// The need of a look that was not possible.
+        look_need: &'static str,
+    },
 }
 
 /// The facts about a store that its diagnosis needs.
@@ -176,7 +179,7 @@ fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
         let Some(check) = check_of_reason(fault.reason()) else { continue };
         let mut finding = Finding::of_fault(check, Verdict::Error, fault);
         finding.evidence.since = Some(facts.since);
-        if facts.observer == StoreObserver::OtherProcess {
+        if facts.observer != StoreObserver::Daemon {
             // The directory was looked at since then.
             if EXAMINED_CHECKS.contains(&check) && facts.checks.examine.last.is_some() {
                 continue;
@@ -203,7 +206,9 @@ fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
         }
         // The status of a connected store counts until the fault repeats.
         let (verdict, note) = match (facts.observer, facts.status) {
-            (StoreObserver::OtherProcess, _) | (_, Status::Disconnected) => (Verdict::Error, ""),
+            (StoreObserver::OtherProcess { .. }, _) | (_, Status::Disconnected) => {
+                (Verdict::Error, "")
+            }
             (StoreObserver::Daemon, Status::Connected | Status::Connecting) => {
                 (Verdict::Warning, " (the store stays connected until this repeats)")
             }
@@ -287,8 +292,8 @@ fn complete_chain(
 /// Returns the result of a check of the directory that no fault names.
 fn storage_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
     match (facts.observer, check) {
-        (StoreObserver::OtherProcess, check) if EXAMINED_CHECKS.contains(&check) => {
-            state_result(check, &facts.checks.examine, "the directory is good now", "a look at it")
+        (StoreObserver::OtherProcess { look_need }, check) if EXAMINED_CHECKS.contains(&check) => {
+            state_result(check, &facts.checks.examine, "the directory is good now", look_need)
         }
         (_, DoctorCheck::Write | DoctorCheck::Permission) => {
             write_dependent(check, facts, "a file was written, synced and removed")
@@ -300,7 +305,7 @@ fn storage_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
 fn write_dependent(check: DoctorCheck, facts: &StoreFacts<'_>, good: &str) -> Finding {
     let need = match facts.observer {
         StoreObserver::Daemon => "the first write probe",
-        StoreObserver::OtherProcess => DAEMON,
+        StoreObserver::OtherProcess { .. } => DAEMON,
     };
     state_result(check, &facts.checks.write, good, need)
 }
@@ -308,7 +313,7 @@ fn write_dependent(check: DoctorCheck, facts: &StoreFacts<'_>, good: &str) -> Fi
 /// Returns the result of a check of the login that no fault names.
 fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
     let ssh = &facts.checks.ssh;
-    if facts.observer == StoreObserver::OtherProcess {
+    if facts.observer != StoreObserver::Daemon {
         return Finding::skipped(check, DAEMON);
     }
     if check != DoctorCheck::SshProof {

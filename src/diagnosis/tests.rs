@@ -13,6 +13,7 @@ use crate::model::{
     Reason, Status,
 };
 
+const OTHER_PROCESS: StoreObserver = StoreObserver::OtherProcess { look_need: "a look at it" };
 const DECIDED: Timestamp = Timestamp(1_000_000);
 
 /// The checks that each store has a finding for.
@@ -260,7 +261,7 @@ fn notices_that_wait_are_told_with_the_last_reply() {
 #[test]
 fn without_the_daemon_a_look_replaces_the_last_known_fault_of_the_directory() {
     let mut subject = Subject::disconnected(&[Reason::NotMounted, Reason::CredentialsRefused]);
-    subject.observer = StoreObserver::OtherProcess;
+    subject.observer = OTHER_PROCESS;
     (subject.checks.write, subject.checks.ssh) = Default::default();
     // The look finds another fault than the attempt.
     subject.checks.examine = failed(Reason::WrongStore);
@@ -283,7 +284,7 @@ fn without_the_daemon_a_look_replaces_the_last_known_fault_of_the_directory() {
         (Verdict::Error, "last known: not_mounted seen")
     );
     // A fault now is an error, also of a store that was Connected.
-    let mut connected = Subject { observer: StoreObserver::OtherProcess, ..Subject::healthy() };
+    let mut connected = Subject { observer: OTHER_PROCESS, ..Subject::healthy() };
     connected.checks.examine = failed(Reason::ProbeTimeout);
     assert_eq!(connected.finding(DoctorCheck::Directory).verdict, Verdict::Error);
 }

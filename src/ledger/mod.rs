@@ -35,7 +35,8 @@ pub use error::CommitError;
 pub use handle::{Ledger, ReadError};
 pub use open::copy::{LedgerCopy, StoreDetails};
 pub use open::state_dir::{
-    LOCK_FILE, StateDir, StateDirError, UnsafeStatePath, inspect_state_dir, read_node_id,
+    LOCK_FILE, NODE_ID_FILE, StateDir, StateDirError, UnsafeStatePath, inspect_state_dir,
+    read_node_id,
 };
 pub use open::{LEDGER_FILE, OpenError, OpenedLedger, open_ledger};
 pub use sealer::{MASTER_KEY_FILE, MasterKeyError, SecretSealer};

@@ -18,9 +18,9 @@ use crate::diagnosis::{
     ConditionFact, Finding, ReportFact, StoreFacts, StoreObserver, StoreTitle, Verdict,
     diagnose_store,
 };
-use crate::ledger::{LEDGER_FILE, LedgerCopy, LoadedStore, StoreDetails};
+use crate::ledger::{LEDGER_FILE, LedgerCopy, LoadedStore, NODE_ID_FILE, StoreDetails};
 use crate::lifecycle::{CheckPolicy, CheckState, MeasuredSpace, StoreChecks, examined_conditions};
-use crate::model::{Condition, Fault, NodeId, Reason};
+use crate::model::{Condition, Fault, Reason};
 use crate::probe::{ProbeExpectation, ProbeOptions, ProbeResult, Prober, WorkerSlot};
 use crate::settings::Settings;
 
@@ -56,9 +56,10 @@ impl OfflineView {
         let ledger = match read_copy(state, settings).await {
             Ok(Some(ledger)) => ledger,
             Ok(None) => {
-                let finding = match state.ledger_need() {
-                    Some(need) => Finding::skipped(check, need),
-                    None => Finding::new(check, Verdict::Ok, "no store was added yet"),
+                let finding = match (state.node(), state.ledger_need()) {
+                    (Err(problem), _) => Finding::new(check, Verdict::Error, problem),
+                    (Ok(_), Some(need)) => Finding::skipped(check, need),
+                    (Ok(_), None) => Finding::new(check, Verdict::Ok, "no store was added yet"),
                 };
                 return Ok(Self { findings: vec![finding], ..Self::default() });
             }
@@ -71,9 +72,8 @@ impl OfflineView {
         let chosen = resolve_all(chosen, &listed)?;
         let is_chosen =
             |loaded: &LoadedStore| chosen.is_empty() || chosen.contains(&loaded.store.uuid);
-        let summary = format!("the ledger has {} stores", ledger.stores.len());
         let mut view = Self {
-            findings: vec![Finding::new(check, Verdict::Ok, summary)],
+            findings: vec![ledger_finding(state, settings, ledger.stores.len())],
             stores: Vec::new(),
             has_secrets: Some(ledger.has_secrets),
         };
@@ -83,11 +83,34 @@ impl OfflineView {
         view.stores = lines;
         let looks = look_at_all(state, settings, &stores).await;
         let policy = new_policy(settings);
+        let look_need = match state.node() {
+            Ok(Some(_)) => "a look at it",
+            Ok(None) | Err(_) => "the node id",
+        };
+        let observer = StoreObserver::OtherProcess { look_need };
         for ((loaded, details), look) in stores.iter().zip(looks) {
             let report = report_fact(settings, details);
-            view.findings.extend(store_findings(loaded, look, report.as_ref(), &policy));
+            view.findings.extend(store_findings(loaded, observer, look, report.as_ref(), &policy));
         }
         Ok(view)
+    }
+}
+
+/// Returns the finding about a ledger that can be read, with the id of the installation beside it.
+fn ledger_finding(state: &StateView, settings: &Settings, stores: usize) -> Finding {
+    let check = DoctorCheck::StateLedger;
+    match state.node() {
+        Err(problem) => Finding::new(check, Verdict::Error, problem),
+        Ok(None) if stores > 0 => {
+            let path = settings.state.dir.join(NODE_ID_FILE);
+            let summary = format!(
+                "{} does not exist: the next start would create another id, and each of the \
+                 {stores} stores would count as taken over",
+                path.display()
+            );
+            Finding::new(check, Verdict::Error, summary)
+        }
+        Ok(_) => Finding::new(check, Verdict::Ok, format!("the ledger has {stores} stores")),
     }
 }
 
@@ -119,16 +142,20 @@ fn store_line(loaded: &LoadedStore) -> Value {
 }
 
 /// Looks at the directories of the stores, many at a time, without a write. The results have the
-/// order of the stores.
+/// order of the stores. There are none without the id of this installation.
 async fn look_at_all(
     state: &StateView,
     settings: &Settings,
     stores: &[(LoadedStore, StoreDetails)],
 ) -> Vec<Option<ProbeResult>> {
+    // Without the id of this installation, each marker would look like that of another one.
+    let Ok(Some(node_id)) = state.node() else {
+        return stores.iter().map(|_| None).collect();
+    };
     let prober = Prober::new(ProbeOptions {
         allowed_roots: settings.storage.allowed_roots.clone(),
         allow_root_disk: settings.storage.allow_root_disk,
-        node_id: state.node().unwrap_or(NodeId::from_u128(0)),
+        node_id,
     });
     let prober = match state.daemon_user() {
         Some(user) => prober.with_user(&user),
@@ -186,6 +213,7 @@ fn report_fact(settings: &Settings, details: &StoreDetails) -> Option<ReportFact
 
 fn store_findings(
     loaded: &LoadedStore,
+    observer: StoreObserver,
     look: Option<ProbeResult>,
     report: Option<&ReportFact>,
     policy: &CheckPolicy,
@@ -216,7 +244,7 @@ fn store_findings(
     }
     diagnose_store(&StoreFacts {
         title: &title,
-        observer: StoreObserver::OtherProcess,
+        observer,
         status: durable.status,
         since: durable.since,
         failure: durable.failure.as_ref(),

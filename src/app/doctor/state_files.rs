@@ -77,9 +77,17 @@ impl StateView {
         self.report.as_ref().ok().map(|report| &report.lock)
     }
 
-    /// Returns the id of this installation.
-    pub(super) fn node(&self) -> Option<NodeId> {
-        self.report.as_ref().ok()?.node_id.as_ref()?.parse().ok()
+    /// Returns the id of this installation, or `None` before its first start or if nothing is known
+    /// about the directory.
+    ///
+    /// # Errors
+    /// Returns the reason why the daemon cannot use the id.
+    pub(super) fn node(&self) -> Result<Option<NodeId>, &str> {
+        match self.report.as_ref().map(|report| &report.node_id) {
+            Ok(Ok(id)) => Ok(id.as_ref().and_then(|id| id.parse().ok())),
+            Ok(Err(problem)) => Err(problem),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Returns the daemon's user, if this process is root and the daemon is not.

@@ -29,8 +29,9 @@ pub(super) struct StateReport {
     pub(super) lock: LockState,
     /// The master key.
     pub(super) key: KeyState,
-    /// The id of this installation, if the directory has one.
-    pub(super) node_id: Option<String>,
+    /// The id of this installation, if the directory has one, or the reason why it has none that
+    /// can be used.
+    pub(super) node_id: Result<Option<String>, String>,
     /// The daemon's user and its groups, if this process is another user.
     pub(super) daemon: Option<(u32, Vec<u32>)>,
     /// The copy of the ledger.

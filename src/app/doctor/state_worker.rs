@@ -19,7 +19,7 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::state_report::{CopyState, DiskNumbers, KeyState, LockState, StateReport, StateRequest};
 use crate::app::daemon_access::DaemonUser;
-use crate::common::{FileAccess, TrustedOwner, find_denied_access, print_bytes};
+use crate::common::{ErrorChain, FileAccess, TrustedOwner, find_denied_access, print_bytes};
 use crate::ledger::{LEDGER_FILE, LOCK_FILE, MASTER_KEY_FILE, read_node_id};
 use crate::settings::{STATE_FILES, state_file_access};
 
@@ -60,7 +60,10 @@ fn look_at(request: &StateRequest) -> StateReport {
         disk: Ok(disk_numbers(&disk)),
         knows_access: !matches!(user, AccessUser::Unknown),
         key,
-        node_id: read_node_id(dir).ok().flatten().map(|id| id.to_string()),
+        node_id: match read_node_id(dir) {
+            Ok(id) => Ok(id.map(|id| id.to_string())),
+            Err(error) => Err(ErrorChain(&error).to_string()),
+        },
         daemon: match &user {
             AccessUser::Daemon(user) => Some((user.account.user, user.account.groups.clone())),
             AccessUser::Own | AccessUser::Unknown => None,
@@ -80,7 +83,7 @@ fn unusable(dir: &Path, errno: Errno) -> StateReport {
         knows_access: errno != Errno::EACCES,
         write_problem: None,
         key: KeyState::Unreadable(problem.clone()),
-        node_id: None,
+        node_id: Ok(None),
         daemon: None,
         ledger: CopyState::Skipped("the state directory".to_owned()),
         lock,

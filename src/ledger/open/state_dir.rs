@@ -100,7 +100,7 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Name of the lock file, one of [`STATE_FILES`].
 pub const LOCK_FILE: &str = "lock";
 /// Name of the file with the id of this installation, one of [`STATE_FILES`].
-const NODE_ID_FILE: &str = "node-id";
+pub const NODE_ID_FILE: &str = "node-id";
 
 fn lock_holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))

@@ -150,6 +150,32 @@ async fn a_disk_that_is_gone_is_found_without_the_daemon() {
     assert_eq!(findings(&scene.agent, &["--check", "mount"]).0, 0);
 }
 
+#[tokio::test]
+async fn a_damaged_or_missing_node_id_is_named_and_no_store_counts_as_taken_over() {
+    needs_root!();
+    let mut scene = Scene::set().await;
+    assert!(scene.agent.terminate().0.success());
+    let file = scene.agent.path("state/node-id");
+    let id = fs::read(&file).unwrap();
+    let damages: [(Option<&[u8]>, &str); 2] =
+        [(Some(b"not an id\n"), "does not contain 32"), (None, "does not exist")];
+    for (contents, words) in damages {
+        match contents {
+            Some(contents) => fs::write(&file, contents).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let (code, body) = unchanged_findings(&scene.agent, &[]);
+        let (verdict, summary) = found(&body, "state.ledger");
+        assert_eq!((code, verdict), (1, "error"), "{body:#}");
+        assert!(summary.contains(words) && summary.contains("node-id"), "{summary}");
+        for id in ["directory", "mount", "identity", "permission"] {
+            assert_eq!(found(&body, id), ("skipped", "needs the node id"), "{id}: {body:#}");
+        }
+    }
+    fs::write(&file, id).unwrap();
+    assert_eq!(findings(&scene.agent, &["--check", "identity"]).0, 0);
+}
+
 #[test]
 fn a_newer_or_damaged_ledger_is_named_and_stays_as_it_was() {
     type Damage = fn(&Path);
