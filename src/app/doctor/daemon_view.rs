@@ -15,8 +15,91 @@ use crate::settings::Settings;
 /// Maximum time of one answer. The daemon reads only its memory for it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The summary of a daemon that has a process and gives no answer.
-const RUNS_SILENTLY: &str = "the daemon runs, and does not answer";
+/// The reason why there is no usable answer, each with a sentence for the operator.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AnswerProblem {
+    /// No question was sent.
+    NotAsked(String),
+    /// The daemon cannot be reached, or the connection failed.
+    Unreachable(String),
+    /// The daemon did not answer in time.
+    TimedOut(String),
+    /// The daemon answers, and refuses the question.
+    Refused(String),
+    /// The answer is not one of this version.
+    Foreign(String),
+}
+
+impl AnswerProblem {
+    fn of_client(error: &ClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            ClientError::TimedOut { .. } => Self::TimedOut(text),
+            ClientError::InvalidResponse { .. } | ClientError::UnexpectedResponse { .. } => {
+                Self::Foreign(text)
+            }
+            _ => Self::Unreachable(text),
+        }
+    }
+
+    /// Classifies a reply that is not the expected one. A daemon of another version does not know
+    /// the path or a parameter.
+    fn of_reply(status: StatusCode, body: &Value) -> Self {
+        let details = body.pointer("/error/details").and_then(Value::as_str);
+        let text = |details| format!("the daemon answers {}: {details}", status.as_u16());
+        match (status, details) {
+            (_, None) => Self::Foreign(text("its response is not that of this version")),
+            (
+                StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED,
+                Some(details),
+            ) => Self::Foreign(text(details)),
+            (_, Some(details)) => Self::Refused(text(details)),
+        }
+    }
+
+    /// Returns the problem, and what the lock of the state directory says about the process of the
+    /// daemon. The lock says nothing new about a daemon that answers.
+    fn summary(&self, lock: Option<&LockState>) -> String {
+        let (is_late, problem) = match self {
+            Self::Refused(problem) | Self::Foreign(problem) => return problem.clone(),
+            Self::NotAsked(problem) | Self::Unreachable(problem) => (false, problem),
+            Self::TimedOut(problem) => (true, problem),
+        };
+        match lock {
+            Some(LockState::Held(Some(pid))) => {
+                format!("the daemon runs, and does not answer (process {pid}): {problem}")
+            }
+            Some(LockState::Held(None)) => {
+                format!("the daemon runs, and does not answer: {problem}")
+            }
+            Some(LockState::Free | LockState::Absent) => {
+                format!("the daemon does not run: {problem}")
+            }
+            Some(LockState::Unknown(_)) | None if is_late => {
+                format!("the daemon does not answer: {problem}")
+            }
+            Some(LockState::Unknown(_)) | None => problem.clone(),
+        }
+    }
+
+    /// Returns the finding about the version of the daemon.
+    fn version_finding(&self) -> Finding {
+        let check = DoctorCheck::ProgramVersion;
+        match self {
+            Self::Foreign(_) => {
+                let own = env!("CARGO_PKG_VERSION");
+                let summary = format!(
+                    "the daemon does not answer as {own}, the version of this program, does: it is \
+                     probably of another version"
+                );
+                Finding::new(check, Verdict::Warning, summary)
+            }
+            Self::NotAsked(_) | Self::Unreachable(_) | Self::TimedOut(_) | Self::Refused(_) => {
+                Finding::skipped(check, DoctorCheck::ServiceAnswers)
+            }
+        }
+    }
+}
 
 /// The answers of the daemon.
 #[derive(Debug, Default)]
@@ -28,14 +111,14 @@ pub(super) struct DaemonView {
     /// The version of the daemon.
     version: Option<String>,
     /// The reason why there is no answer.
-    pub(super) problem: Option<String>,
+    pub(super) problem: Option<AnswerProblem>,
 }
 
 impl DaemonView {
     /// Returns the view of a daemon that cannot be asked.
-    pub(super) fn unreachable(problem: &str) -> Self {
+    pub(super) fn not_asked(problem: &str) -> Self {
         let problem = format!("the daemon was not asked: {problem}");
-        Self { problem: Some(problem), ..Self::default() }
+        Self { problem: Some(AnswerProblem::NotAsked(problem)), ..Self::default() }
     }
 
     /// Asks the daemon for its stores and its findings. A daemon that does not answer is a finding
@@ -83,8 +166,8 @@ impl DaemonView {
         let own = env!("CARGO_PKG_VERSION");
         match (&self.problem, &self.version) {
             (Some(problem), _) => vec![
-                Finding::new(check, Verdict::Error, with_lock(problem, lock)),
-                Finding::skipped(DoctorCheck::ProgramVersion, check),
+                Finding::new(check, Verdict::Error, problem.summary(lock)),
+                problem.version_finding(),
             ],
             (None, Some(version)) if version == own => {
                 let summary = format!("the daemon and this program are {own}");
@@ -99,39 +182,18 @@ impl DaemonView {
     }
 }
 
-/// Returns the problem, and what the lock says about the process of the daemon.
-fn with_lock(problem: &str, lock: Option<&LockState>) -> String {
-    let problem = problem
-        .strip_prefix(RUNS_SILENTLY)
-        .map_or(problem, |rest| rest.strip_prefix(": ").unwrap_or(rest));
-    match lock {
-        Some(LockState::Held(Some(pid))) => format!("{RUNS_SILENTLY} (process {pid}): {problem}"),
-        Some(LockState::Held(None)) => format!("{RUNS_SILENTLY}: {problem}"),
-        Some(LockState::Free | LockState::Absent) => format!("the daemon does not run: {problem}"),
-        Some(LockState::Unknown(_)) | None => problem.to_owned(),
-    }
-}
-
 fn list(body: &Value, key: &str) -> Vec<Value> {
     body.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 /// Sends one question.
-///
-/// # Errors
-/// Returns the problem as a sentence for the operator.
-async fn ask(daemon: &DaemonAddress, path: &str) -> Result<Value, String> {
+async fn ask(daemon: &DaemonAddress, path: &str) -> Result<Value, AnswerProblem> {
     let reply = daemon.send_request_within(ANSWER_TIMEOUT, Method::GET, path).await;
-    let reply = reply.map_err(|error| match error {
-        ClientError::TimedOut { .. } => format!("{RUNS_SILENTLY}: {error}"),
-        error => error.to_string(),
-    })?;
+    let reply = reply.map_err(|error| AnswerProblem::of_client(&error))?;
     if reply.status == StatusCode::OK && reply.body.is_object() {
         return Ok(reply.body);
     }
-    let details = reply.body.pointer("/error/details").and_then(Value::as_str);
-    let details = details.unwrap_or("its response is not that of this version");
-    Err(format!("the daemon answers {}: {details}", reply.status.as_u16()))
+    Err(AnswerProblem::of_reply(reply.status, &reply.body))
 }
 
 /// Returns the stores that the references name.
@@ -149,4 +211,65 @@ pub(super) fn resolve_all(
     let listed: Vec<ListedStore> = listed.collect();
     let resolve = |reference: &StoreReference| reference.resolve(&listed);
     chosen.iter().map(resolve).collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_problem_and_the_lock_decide_what_is_said_about_the_daemon() {
+        use AnswerProblem::{NotAsked, TimedOut, Unreachable};
+        let refusal = |status| {
+            AnswerProblem::of_reply(status, &json!({"error": {"details": "no such path"}}))
+        };
+        let late = || TimedOut("late".into());
+        let held = || Some(LockState::Held(Some(12)));
+        for (problem, lock, summary, verdict) in [
+            (
+                late(),
+                held(),
+                "the daemon runs, and does not answer (process 12): late",
+                Verdict::Skipped,
+            ),
+            (late(), None, "the daemon does not answer: late", Verdict::Skipped),
+            (
+                Unreachable("refused".into()),
+                Some(LockState::Free),
+                "the daemon does not run: refused",
+                Verdict::Skipped,
+            ),
+            (NotAsked("hung".into()), None, "hung", Verdict::Skipped),
+            // The lock says nothing new about a daemon that answers.
+            (
+                refusal(StatusCode::NOT_FOUND),
+                held(),
+                "the daemon answers 404: no such path",
+                Verdict::Warning,
+            ),
+            (
+                AnswerProblem::of_reply(StatusCode::OK, &json!([])),
+                held(),
+                "the daemon answers 200: its response is not that of this version",
+                Verdict::Warning,
+            ),
+            (
+                refusal(StatusCode::FORBIDDEN),
+                held(),
+                "the daemon answers 403: no such path",
+                Verdict::Skipped,
+            ),
+        ] {
+            let view = DaemonView { problem: Some(problem), ..DaemonView::default() };
+            let findings = view.local_findings(lock.as_ref());
+            let found: Vec<_> = findings.iter().map(|it| (it.check, it.verdict)).collect();
+            let expected = [
+                (DoctorCheck::ServiceAnswers, Verdict::Error),
+                (DoctorCheck::ProgramVersion, verdict),
+            ];
+            assert_eq!((found.as_slice(), findings[0].summary.as_str()), (&expected[..], summary));
+        }
+    }
 }

@@ -120,7 +120,7 @@ async fn examine(
             .and_then(StateView::problem)
             .filter(|_| settings.server.socket.starts_with(&settings.state.dir));
         let view = match hung {
-            Some(problem) => Ok(DaemonView::unreachable(problem)),
+            Some(problem) => Ok(DaemonView::not_asked(problem)),
             None => DaemonView::ask(&daemon, &settings, &args.stores, language).await,
         };
         (state, view)
