@@ -76,6 +76,12 @@ string_enum! {
 }
 
 impl DoctorCheck {
+    /// Returns true if the check is made for each store.
+    pub fn is_of_store(self) -> bool {
+        let id = self.as_str();
+        !id.contains('.') || id.starts_with("ssh.")
+    }
+
     /// Returns the fact that the check verifies, and the action that helps if this is not so.
     pub const fn advice(self) -> Advice {
         match self {

@@ -73,6 +73,8 @@ pub struct Finding {
     pub evidence: FindingEvidence,
     /// The delivery of the store's notices, if something is not well and there is a callback.
     pub reported: Option<ReportFact>,
+    /// True if the check could not run because no daemon answers.
+    pub lacks_daemon: bool,
 }
 
 impl Finding {
@@ -87,12 +89,19 @@ impl Finding {
             fault: None,
             evidence: FindingEvidence::default(),
             reported: None,
+            lacks_daemon: false,
         }
     }
 
     /// Creates the finding of a check that could not run, because it needs `need`.
     pub fn skipped(check: DoctorCheck, need: impl std::fmt::Display) -> Self {
         Self::new(check, Verdict::Skipped, format!("needs {need}"))
+    }
+
+    /// Creates the finding of a check that could not run, because it needs `need` and no daemon
+    /// answers.
+    pub fn without_daemon(check: DoctorCheck, need: impl std::fmt::Display) -> Self {
+        Self { lacks_daemon: true, ..Self::skipped(check, need) }
     }
 
     /// Creates the finding of a fault.

@@ -303,18 +303,19 @@ fn storage_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
 }
 
 fn write_dependent(check: DoctorCheck, facts: &StoreFacts<'_>, good: &str) -> Finding {
-    let need = match facts.observer {
-        StoreObserver::Daemon => "the first write probe",
-        StoreObserver::OtherProcess { .. } => DAEMON,
-    };
-    state_result(check, &facts.checks.write, good, need)
+    match facts.observer {
+        StoreObserver::Daemon => {
+            state_result(check, &facts.checks.write, good, "the first write probe")
+        }
+        StoreObserver::OtherProcess { .. } => Finding::without_daemon(check, DAEMON),
+    }
 }
 
 /// Returns the result of a check of the login that no fault names.
 fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
     let ssh = &facts.checks.ssh;
     if facts.observer != StoreObserver::Daemon {
-        return Finding::skipped(check, DAEMON);
+        return Finding::without_daemon(check, DAEMON);
     }
     if check != DoctorCheck::SshProof {
         return state_result(check, ssh, "the login is good", "the first login");

@@ -95,7 +95,7 @@ impl AnswerProblem {
                 Finding::new(check, Verdict::Warning, summary)
             }
             Self::NotAsked(_) | Self::Unreachable(_) | Self::TimedOut(_) | Self::Refused(_) => {
-                Finding::skipped(check, DoctorCheck::ServiceAnswers)
+                Finding::without_daemon(check, DoctorCheck::ServiceAnswers)
             }
         }
     }

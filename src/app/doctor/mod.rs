@@ -4,6 +4,8 @@
 //! # Guarantees
 //!
 //! - It goes on after a failure: a check that could not run says what it needs.
+//! - A chosen check that could not run because no daemon answers brings the finding
+//!   `service.answers`, which is an error then.
 //! - Every question to the daemon, to systemd and to another process has a deadline.
 //! - The exit status is 0 if nothing is wrong, 1 if something is (with `--strict` also for a
 //!   warning), and 2 for wrong arguments.
@@ -23,6 +25,7 @@ mod state_files;
 mod state_report;
 mod state_worker;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,6 +50,10 @@ pub use state_worker::state_worker_main;
 
 /// Time between two rounds of `--wait`.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The checks that the daemon makes of itself. The others need no answer.
+const MADE_BY_DAEMON: [DoctorCheck; 2] =
+    [DoctorCheck::StateWritable, DoctorCheck::ManagementDelivered];
 
 /// Runs the command. `locale` is the language without `--lang`.
 pub fn run_doctor(args: &DoctorArgs, config: Option<&Path>, locale: Language) -> ExitStatus {
@@ -127,11 +134,12 @@ async fn examine(
     });
     let mut view = view?;
     local.extend(view.local_findings(state.as_ref().and_then(StateView::lock)));
-    let mut has_secrets = None;
+    let (mut has_secrets, mut knows_stores) = (None, false);
     if let Some(state) = state.as_ref().filter(|_| view.problem.is_some()) {
         let offline = OfflineView::look(state, &settings, &args.stores).await?;
         local.extend(offline.findings);
-        (view.stores, has_secrets) = (offline.stores, offline.has_secrets);
+        (has_secrets, knows_stores) = (offline.has_secrets, offline.knows_stores);
+        view.stores = offline.stores;
     }
     if is_about_daemon {
         local.extend(configured::diagnose_settings(&settings, loaded.is_ok()));
@@ -141,19 +149,32 @@ async fn examine(
         // Only the stores were asked for.
         local.retain(|finding| finding.store.is_some() || finding.verdict != Verdict::Ok);
     }
+    let is_chosen = |check: DoctorCheck| args.checks.is_empty() || args.checks.contains(&check);
+    view.checks.retain(|check| id_of(check).is_none_or(is_chosen));
+    // A chosen check without a finding must not look as if it was good.
+    let found: BTreeSet<DoctorCheck> =
+        view.checks.iter().filter_map(id_of).chain(local.iter().map(|it| it.check)).collect();
+    let without_finding = args.checks.iter().filter(|check| !found.contains(check));
+    let needs_answer = |check: DoctorCheck| {
+        view.problem.is_some()
+            && match check.is_of_store() {
+                true => !knows_stores,
+                false => args.stores.is_empty() && MADE_BY_DAEMON.contains(&check),
+            }
+    };
+    local.extend(without_finding.map(|&check| match needs_answer(check) {
+        true => Finding::without_daemon(check, DoctorCheck::ServiceAnswers),
+        false => Finding::new(check, Verdict::Skipped, "does not concern what was asked for"),
+    }));
+    // The silence of the daemon is an error of what needs the daemon.
+    let lacks_daemon = local.iter().any(|it| it.lacks_daemon && is_chosen(it.check));
+    local.retain(|finding| {
+        is_chosen(finding.check) || lacks_daemon && finding.check == DoctorCheck::ServiceAnswers
+    });
     let own = local.iter().map(|finding| {
         serde_json::to_value(FindingBody::new(finding, language)).unwrap_or_default()
     });
     let mut checks: Vec<Value> = own.chain(view.checks).collect();
-    checks.retain(|check| is_chosen(check, &args.checks));
-    // A chosen check without a finding must not look as if it was good.
-    let has_finding = |check: &DoctorCheck| checks.iter().any(|it| it["id"] == check.as_str());
-    let unmade: Vec<DoctorCheck> =
-        args.checks.iter().copied().filter(|check| !has_finding(check)).collect();
-    checks.extend(unmade.into_iter().map(|check| {
-        let finding = Finding::new(check, Verdict::Skipped, "does not concern what was asked for");
-        serde_json::to_value(FindingBody::new(&finding, language)).unwrap_or_default()
-    }));
     // The checks of the daemon come first, in the order of their ids.
     checks.sort_by_cached_key(|check| (!check["store"].is_null(), check_order(check)));
     Ok(Report { checks, stores: view.stores })
@@ -208,14 +229,14 @@ fn load_settings(connection: &ConnectionArgs, config: Option<&Path>) -> Result<S
     loaded.map_err(drop)
 }
 
-fn is_chosen(check: &Value, chosen: &[DoctorCheck]) -> bool {
-    let id = check["id"].as_str().unwrap_or_default();
-    chosen.is_empty() || chosen.iter().any(|check| check.as_str() == id)
+/// Returns the check of a finding of the daemon, or `None` if this version does not know it.
+fn id_of(check: &Value) -> Option<DoctorCheck> {
+    check["id"].as_str()?.parse().ok()
 }
 
 fn check_order(check: &Value) -> (String, Option<DoctorCheck>) {
     let store = check.pointer("/store/uuid").and_then(Value::as_str).unwrap_or_default();
-    (store.to_owned(), check["id"].as_str().and_then(|id| id.parse().ok()))
+    (store.to_owned(), id_of(check))
 }
 
 /// Repeats the checks with `--wait` until all is well or the time is over. Says on stderr what it

@@ -40,6 +40,8 @@ pub(super) struct OfflineView {
     pub(super) stores: Vec<Value>,
     /// True if a secret is stored, or `None` if the ledger was not read.
     pub(super) has_secrets: Option<bool>,
+    /// True if the ledger was read, or there is none yet.
+    pub(super) knows_stores: bool,
 }
 
 impl OfflineView {
@@ -56,12 +58,14 @@ impl OfflineView {
         let ledger = match read_copy(state, settings).await {
             Ok(Some(ledger)) => ledger,
             Ok(None) => {
-                let finding = match (state.node(), state.ledger_need()) {
+                let ledger_need = state.ledger_need();
+                let knows_stores = ledger_need.is_none();
+                let finding = match (state.node(), ledger_need) {
                     (Err(problem), _) => Finding::new(check, Verdict::Error, problem),
-                    (Ok(_), Some(need)) => Finding::skipped(check, need),
+                    (Ok(_), Some(need)) => Finding::without_daemon(check, need),
                     (Ok(_), None) => Finding::new(check, Verdict::Ok, "no store was added yet"),
                 };
-                return Ok(Self { findings: vec![finding], ..Self::default() });
+                return Ok(Self { findings: vec![finding], knows_stores, ..Self::default() });
             }
             Err(problem) => {
                 let finding = Finding::new(check, Verdict::Error, problem);
@@ -76,6 +80,7 @@ impl OfflineView {
             findings: vec![ledger_finding(state, settings, ledger.stores.len())],
             stores: Vec::new(),
             has_secrets: Some(ledger.has_secrets),
+            knows_stores: true,
         };
         let known = ledger.stores.into_iter().zip(ledger.details).zip(listed);
         let (stores, lines): (Vec<_>, Vec<_>) =

@@ -97,6 +97,17 @@ pub fn total_phrase(
     }
 }
 
+/// Returns the last line of a diagnosis in which no check could run.
+pub fn unchecked_phrase(stores: usize, language: Language) -> String {
+    match language {
+        Language::English => {
+            let plural = if stores == 1 { "" } else { "s" };
+            format!("{stores} store{plural}, and no check could run")
+        }
+        Language::Chinese => format!("{stores} 个镜像服务器，所有检查均未能运行"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

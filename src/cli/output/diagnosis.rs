@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::store_line::{SHOWN_DIGITS, first_digits, lasting_status};
 use super::{pad_to_width, raw_str_field, str_field};
-use crate::catalog::{FINDING_LABELS, Language, Text, total_phrase};
+use crate::catalog::{FINDING_LABELS, Language, Text, total_phrase, unchecked_phrase};
 use crate::common::Timestamp;
 
 /// The number of columns of a label, with the blanks behind it.
@@ -20,6 +20,8 @@ struct Subject<'a> {
     status: String,
     /// The findings that are not well, the worst first.
     bad: Vec<&'a Value>,
+    /// True if any check could run.
+    is_checked: bool,
 }
 
 /// Formats the findings. `stores` are the stores of the daemon's summary. `brief` leaves out what
@@ -36,6 +38,7 @@ pub(crate) fn format_diagnosis(
         digits: String::new(),
         status: daemon_status(checks),
         bad: bad_findings(checks, ""),
+        is_checked: is_checked(checks, ""),
     }];
     subjects.extend(stores.iter().map(|store| store_subject(store, checks, now, language)));
     // Without findings about the daemon, only stores were asked for.
@@ -52,7 +55,10 @@ pub(crate) fn format_diagnosis(
     let worst = subjects.iter().flat_map(|subject| &subject.bad);
     let worst = worst.max_by_key(|finding| severity(finding)).map(|finding| store_label(finding));
     if !brief || worst.is_some() {
-        let total = total_phrase(stores.len(), errors, warnings, worst.as_deref(), language);
+        let total = match checks.iter().any(has_verdict) {
+            true => total_phrase(stores.len(), errors, warnings, worst.as_deref(), language),
+            false => unchecked_phrase(stores.len(), language),
+        };
         text.push_str(&format!("{total}\n"));
     }
     text
@@ -82,17 +88,29 @@ fn severity(finding: &Value) -> u8 {
 /// Returns the findings of a store that are not well, or of the daemon for an empty uuid. The worst
 /// ones come first, each in the order of the checks.
 fn bad_findings<'a>(checks: &'a [Value], uuid: &str) -> Vec<&'a Value> {
-    let belongs = |check: &&Value| {
-        let store = check.pointer("/store/uuid").and_then(Value::as_str).unwrap_or_default();
-        store == uuid && severity(check) > 0
-    };
-    let mut bad: Vec<&Value> = checks.iter().filter(belongs).collect();
+    let is_bad = |check: &&Value| is_about(check, uuid) && severity(check) > 0;
+    let mut bad: Vec<&Value> = checks.iter().filter(is_bad).collect();
     bad.sort_by_key(|finding| std::cmp::Reverse(severity(finding)));
     bad
 }
 
+fn is_about(check: &Value, uuid: &str) -> bool {
+    check.pointer("/store/uuid").and_then(Value::as_str).unwrap_or_default() == uuid
+}
+
+fn is_checked(checks: &[Value], uuid: &str) -> bool {
+    checks.iter().any(|check| is_about(check, uuid) && has_verdict(check))
+}
+
+/// Returns true if the check could run.
+fn has_verdict(check: &Value) -> bool {
+    check["verdict"] != "skipped"
+}
+
 fn daemon_status(checks: &[Value]) -> String {
-    let answers = checks.iter().find(|check| check["id"] == "service.answers");
+    // A store can have such a finding too.
+    let is_answers = |check: &&Value| check["id"] == "service.answers" && check["store"].is_null();
+    let answers = checks.iter().find(is_answers);
     answers.map(|check| str_field(check, "summary")).unwrap_or_default()
 }
 
@@ -108,6 +126,7 @@ fn store_subject<'a>(
         digits: first_digits(store),
         status: lasting_status(store, now, language),
         bad: bad_findings(checks, uuid),
+        is_checked: is_checked(checks, uuid),
     }
 }
 
@@ -116,7 +135,8 @@ fn write_subject(subject: &Subject<'_>, width: usize, language: Language, text: 
     let mark = match worst.map(|finding| severity(finding)) {
         Some(2) => '×',
         Some(_) => '‼',
-        None => '√',
+        None if subject.is_checked => '√',
+        None => '-',
     };
     let reason = worst.map(|finding| {
         let (reason, id) = (str_field(finding, "reason"), str_field(finding, "id"));
@@ -220,6 +240,34 @@ mod tests {
         let well =
             format_diagnosis(&checks[2..], &stores[1..], false, Timestamp(0), Language::English);
         assert!(well.ends_with("1 store, all well\n") && !well.contains(DAEMON), "{well}");
+    }
+
+    #[test]
+    fn a_subject_without_a_check_that_could_run_is_not_called_well() {
+        let (mut checks, stores) = sample();
+        for check in &mut checks {
+            check["verdict"] = "skipped".into();
+        }
+        let formatted = |checks: &[Value], language| {
+            format_diagnosis(checks, &stores, false, Timestamp(0), language)
+        };
+        let text = formatted(&checks, Language::English);
+        assert!(!text.contains('√') && text.contains("- images"), "{text}");
+        assert!(text.ends_with("2 stores, and no check could run\n"), "{text}");
+        assert!(formatted(&checks, Language::Chinese).contains("均未能运行"));
+        // One that could run decides about its own subject only.
+        checks[0]["verdict"] = "ok".into();
+        let text = formatted(&checks, Language::English);
+        assert!(text.contains("√ imagestore-agent") && text.contains("- images"), "{text}");
+    }
+
+    #[test]
+    fn a_fault_of_a_store_is_not_the_status_of_the_daemon() {
+        let (mut checks, stores) = sample();
+        checks[0]["id"] = "state.writable".into();
+        checks[1]["id"] = "service.answers".into();
+        let text = format_diagnosis(&checks, &stores, false, Timestamp(0), Language::English);
+        assert_eq!(text.lines().next(), Some("√ imagestore-agent"), "{text}");
     }
 
     #[test]

@@ -122,7 +122,22 @@ async fn a_daemon_that_is_down_or_does_not_answer_is_the_finding() {
 
     agent.signal(Signal::SIGSTOP);
     let (code, body) = findings(&agent, &[]);
+    // A chosen check that only the daemon can make does not look good.
+    let (chosen_code, chosen) = findings(&agent, &["--check", "space"]);
+    let options = ["--check", "ssh.login", "--check", "management.delivered"];
+    let (text_code, text, errors) = doctor(&agent, &options);
+    let settings = doctor(&agent, &["--check", "listen.tls"]);
     agent.signal(Signal::SIGCONT);
+    assert_eq!((chosen_code, &chosen["worst"]), (1, &"error".into()), "{chosen:#}");
+    assert_eq!(finding(&chosen, "space")["summary"], "needs service.answers");
+    assert_eq!(finding(&chosen, "service.answers")["verdict"], "error");
+    assert_eq!(chosen["checks"].as_array().unwrap().len(), 2, "{chosen:#}");
+    assert_eq!(text_code, 1, "{text}");
+    assert!(!text.contains("all well") && text.contains("does not answer"), "{text}");
+    for id in ["ssh.login", "management.delivered"] {
+        assert!(errors.contains(&format!("skipped: {id} needs service.answers")), "{errors}");
+    }
+    assert_eq!(settings.0, 0, "{settings:?}");
     let answers = finding(&body, "service.answers");
     assert_eq!((code, &answers["verdict"]), (1, &"error".into()), "{body:#}");
     assert!(answers["summary"].as_str().unwrap().contains("does not answer"), "{answers}");
@@ -143,7 +158,7 @@ fn the_status_tells_a_warning_only_if_it_is_asked_to() {
     assert_eq!(doctor(&agent, &reachable).0, 0);
     assert_eq!(doctor(&agent, &[&reachable[..], &["--strict"]].concat()).0, 1);
     assert_eq!(doctor(&agent, &["--check", "listen.tls", "--strict"]).0, 0);
-    // A check that was chosen and could not run is told.
+    // A check that was chosen and could not run is named on stderr.
     for (options, words) in [
         (&["--check", "certificate.server"][..], "skipped: certificate.server needs"),
         (&["--check", "auth.sessions", "--check", "space"], "skipped: space does not concern"),
