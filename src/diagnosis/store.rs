@@ -112,7 +112,7 @@ pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
     let mut found = Findings::default();
     find_faults(facts, &mut found);
     for fact in facts.conditions {
-        found.add(condition_finding(fact));
+        found.add(condition_finding(fact, facts.checks));
     }
     // Without the daemon, no attempt is running.
     if facts.status == Status::Connecting && facts.observer == StoreObserver::Daemon {
@@ -121,10 +121,22 @@ pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
         finding.evidence.since = Some(facts.since);
         found.add(finding);
     }
+    for check in overdue_checks(facts.checks) {
+        // One that has a finding already is not good, or has the condition.
+        if found.is_good(check) {
+            found.add(Finding::new(check, Verdict::Warning, "the check was due and has not ended"));
+        }
+    }
     complete_chain(&STORAGE_CHECKS, &mut found, |check| storage_result(check, facts));
     complete_chain(&LOGIN_CHECKS, &mut found, |check| login_result(check, facts));
-    found.add_missing(space_result(facts.capacity));
-    found.add_missing(inodes_result(facts.capacity, facts.inodes));
+    // The last figures say nothing about now.
+    let is_overdue = facts.checks.examine.is_overdue();
+    let with_figures = |finding: Finding| match is_overdue {
+        true => Finding::skipped(finding.check, DoctorCheck::Directory),
+        false => finding,
+    };
+    found.add_missing(with_figures(space_result(facts.capacity)));
+    found.add_missing(with_figures(inodes_result(facts.capacity, facts.inodes)));
     found.add_missing(write_dependent(DoctorCheck::Quota, facts, "no write exceeds a quota"));
     found.add_missing(reported_result(facts.report));
     found.into_findings(facts)
@@ -149,10 +161,19 @@ impl Findings {
         let noted = self.0.get(&finding.check).is_none_or(|earlier| earlier.verdict == Verdict::Ok);
         if noted {
             match self.0.remove(&finding.check) {
-                Some(note) => self.add(finding.merged_with(note)),
+                Some(mut note) => {
+                    // A note does not make a check good that could not run.
+                    note.verdict = note.verdict.min(finding.verdict);
+                    self.add(finding.merged_with(note));
+                }
                 None => self.add(finding),
             }
         }
+    }
+
+    /// Returns true if nothing bad was found, so that the result of the check decides.
+    fn is_good(&self, check: DoctorCheck) -> bool {
+        self.0.get(&check).is_none_or(|finding| finding.verdict <= Verdict::Ok)
     }
 
     fn has_error(&self, check: DoctorCheck) -> bool {
@@ -188,10 +209,10 @@ fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
         }
         if let Some(state) = state_of(check, facts.checks) {
             finding.evidence.last_good = state.last_good;
-            // The status follows with the next attempt.
+            // The status follows with the next attempt, which an operator may have to request.
             let is_good = state.fault.is_none() && state.last.is_some_and(|at| at > facts.since);
             if is_good {
-                finding.summary.push_str("; the check is good again, and an attempt follows");
+                finding.summary.push_str("; the check is good again");
             }
         }
         found.add(finding);
@@ -237,12 +258,28 @@ fn state_of(check: DoctorCheck, checks: &StoreChecks) -> Option<&CheckState> {
     }
 }
 
-fn condition_finding(fact: &ConditionFact) -> Finding {
-    let check = check_of_condition(fact.condition);
+fn condition_finding(fact: &ConditionFact, checks: &StoreChecks) -> Finding {
+    let check = match fact.condition {
+        // Several checks can be overdue. Their one condition belongs to the first of them.
+        Condition::NotProbed => overdue_checks(checks).next(),
+        _ => None,
+    };
+    let check = check.unwrap_or_else(|| check_of_condition(fact.condition));
     let mut finding = Finding::new(check, condition_verdict(fact.condition), &fact.message);
     finding.words = vec![ProblemWord::Condition(fact.condition)];
     finding.evidence.since = fact.since;
     finding
+}
+
+/// Returns the checks of the diagnosis that stand for the overdue checks of the daemon.
+fn overdue_checks(checks: &StoreChecks) -> impl Iterator<Item = DoctorCheck> {
+    [
+        (&checks.examine, DoctorCheck::Directory),
+        (&checks.write, DoctorCheck::Write),
+        (&checks.ssh, DoctorCheck::SshLogin),
+    ]
+    .into_iter()
+    .filter_map(|(state, check)| state.is_overdue().then_some(check))
 }
 
 /// Returns the verdict of a condition.
@@ -317,7 +354,7 @@ fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
     if facts.observer != StoreObserver::Daemon {
         return Finding::without_daemon(check, DAEMON);
     }
-    if check != DoctorCheck::SshProof {
+    if check != DoctorCheck::SshProof || ssh.is_overdue() {
         return state_result(check, ssh, "the login is good", "the first login");
     }
     match facts.host_identity {
@@ -335,6 +372,9 @@ fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
 
 /// Returns the result of a check that its last run decides. `need` names a first run.
 fn state_result(check: DoctorCheck, state: &CheckState, good: &str, need: &str) -> Finding {
+    if state.is_overdue() {
+        return Finding::skipped(check, "the newest run, which has not ended");
+    }
     if state.last.is_none() {
         return Finding::skipped(check, need);
     }

@@ -192,7 +192,7 @@ fn a_disconnected_store_whose_check_is_good_again_says_so() {
     subject.checks.examine.last = Some(Timestamp(DECIDED.0 + 1));
     let finding = subject.finding(DoctorCheck::Mount);
     assert_eq!(finding.verdict, Verdict::Error);
-    assert!(finding.summary.ends_with("the check is good again, and an attempt follows"));
+    assert!(finding.summary.ends_with("; the check is good again"));
     // The newest probe found something else than the attempt.
     subject.checks.examine = failed(Reason::WrongStore);
     let findings = subject.findings();
@@ -289,13 +289,56 @@ fn without_the_daemon_a_look_replaces_the_last_known_fault_of_the_directory() {
     assert_eq!(connected.finding(DoctorCheck::Directory).verdict, Verdict::Error);
 }
 
+#[test]
+fn an_overdue_check_is_not_good_and_has_the_condition() {
+    use DoctorCheck::{
+        Directory, Identity, Inodes, Mount, Permission, Quota, Space, SshConnect, SshHostKey,
+        SshLogin, SshProof, SshResolve, Write,
+    };
+    type Choose = fn(&mut StoreChecks) -> &mut CheckState;
+    let cases: [(Choose, DoctorCheck, &[DoctorCheck]); 3] = [
+        (|it| &mut it.examine, Directory, &[Mount, Identity, Space, Inodes]),
+        (|it| &mut it.write, Write, &[Permission, Quota]),
+        (|it| &mut it.ssh, SshLogin, &[SshResolve, SshConnect, SshHostKey, SshProof]),
+    ];
+    for (choose, main, dependent) in cases {
+        let mut subject = Subject::with_condition(Condition::NotProbed);
+        choose(&mut subject.checks).set_overdue();
+        let findings = subject.findings();
+        assert_eq!(verdicts(&findings, Verdict::Warning), [main]);
+        assert_eq!(verdicts(&findings, Verdict::Skipped), dependent, "{main}");
+        let word = ProblemWord::Condition(Condition::NotProbed);
+        assert_eq!(subject.finding(main).words, [word]);
+    }
+    // A note does not make it good.
+    let mut subject = Subject::with_condition(Condition::SharedFilesystem);
+    subject.checks.examine.set_overdue();
+    assert_eq!(subject.finding(Space).summary, "needs directory; also: the observation");
+    assert_eq!(subject.finding(Space).verdict, Verdict::Skipped);
+    // Several at a time are warnings, and the condition is in one finding.
+    let mut subject = Subject::with_condition(Condition::NotProbed);
+    subject.checks.write.set_overdue();
+    subject.checks.ssh.set_overdue();
+    let findings = subject.findings();
+    assert_eq!(verdicts(&findings, Verdict::Warning), [Write, SshLogin]);
+    assert_eq!(findings.iter().filter(|it| !it.words.is_empty()).count(), 1);
+    assert_eq!(subject.finding(Directory).verdict, Verdict::Ok);
+}
+
 proptest! {
     #[test]
     fn each_check_has_one_finding_and_each_problem_is_in_one(
         reasons in proptest::sample::subsequence(Reason::ALL.to_vec(), 0..4),
         conditions in proptest::sample::subsequence(Condition::ALL.to_vec(), 0..5),
+        overdue: [bool; 3],
     ) {
         let mut subject = Subject::disconnected(&reasons);
+        let StoreChecks { examine, write, ssh, .. } = &mut subject.checks;
+        for (state, is_overdue) in [examine, write, ssh].into_iter().zip(overdue) {
+            if is_overdue {
+                state.set_overdue();
+            }
+        }
         subject.conditions.extend(conditions.iter().flat_map(|c| Subject::with_condition(*c).conditions));
         let findings = subject.findings();
         for check in STORE_CHECKS {

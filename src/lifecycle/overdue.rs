@@ -38,6 +38,12 @@ impl super::CheckState {
     pub fn is_overdue(&self) -> bool {
         self.watch.overdue
     }
+
+    /// Makes the check overdue.
+    #[cfg(test)]
+    pub(crate) fn set_overdue(&mut self) {
+        self.watch.overdue = true;
+    }
 }
 
 impl StoreRecord {
