@@ -82,7 +82,7 @@ pub(super) fn is_https(url: &Uri) -> bool {
 }
 
 /// Returns the host and port of a URL, as a text for operators.
-pub(super) fn host_and_port(url: &Uri) -> String {
+pub fn host_and_port(url: &Uri) -> String {
     let host = url.authority().map_or("", |authority| authority.as_str());
     // The user information before an `@` could contain a secret.
     host.rsplit('@').next().unwrap_or_default().to_owned()

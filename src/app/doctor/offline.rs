@@ -18,8 +18,9 @@ use crate::diagnosis::{
     ConditionFact, Finding, ReportFact, StoreFacts, StoreObserver, StoreTitle, Verdict,
     diagnose_store,
 };
-use crate::ledger::{LEDGER_FILE, LedgerCopy, LoadedStore, NODE_ID_FILE, StoreDetails};
+use crate::ledger::{LEDGER_FILE, LedgerCopy, LoadedStore, NODE_ID_FILE};
 use crate::lifecycle::{CheckPolicy, CheckState, MeasuredSpace, StoreChecks, examined_conditions};
+use crate::management::host_and_port;
 use crate::model::{Condition, Fault, Reason};
 use crate::probe::{ProbeExpectation, ProbeOptions, ProbeResult, Prober, WorkerSlot};
 use crate::settings::Settings;
@@ -28,8 +29,6 @@ use crate::settings::Settings;
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum time to look at all image directories. A healthy one takes milliseconds.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum number of history lines of each store that are read.
-const HISTORY_LINES: u32 = 200;
 
 /// The stores as they are known without the daemon.
 #[derive(Debug, Default)]
@@ -82,7 +81,7 @@ impl OfflineView {
             has_secrets: Some(ledger.has_secrets),
             knows_stores: true,
         };
-        let known = ledger.stores.into_iter().zip(ledger.details).zip(listed);
+        let known = ledger.stores.into_iter().zip(ledger.pending).zip(listed);
         let (stores, lines): (Vec<_>, Vec<_>) =
             known.filter(|((loaded, _), _)| is_chosen(loaded)).unzip();
         view.stores = lines;
@@ -93,8 +92,8 @@ impl OfflineView {
             Ok(None) | Err(_) => "the node id",
         };
         let observer = StoreObserver::OtherProcess { look_need };
-        for ((loaded, details), look) in stores.iter().zip(looks) {
-            let report = report_fact(settings, details);
+        for ((loaded, pending), look) in stores.iter().zip(looks) {
+            let report = report_fact(settings, *pending);
             view.findings.extend(store_findings(loaded, observer, look, report.as_ref(), &policy));
         }
         Ok(view)
@@ -127,7 +126,7 @@ async fn read_copy(state: &StateView, settings: &Settings) -> Result<Option<Ledg
     let Some(folder) = &state.copy else { return Ok(None) };
     let copy = folder.path().join(LEDGER_FILE);
     let original = settings.state.dir.join(LEDGER_FILE);
-    let read = move || LedgerCopy::read(&copy, &original, HISTORY_LINES);
+    let read = move || LedgerCopy::read(&copy, &original);
     match run_blocking(Instant::now() + READ_TIMEOUT, read).await {
         Ok(Ok(ledger)) => Ok(ledger),
         Ok(Err(error)) => Err(ErrorChain(&error).to_string()),
@@ -151,7 +150,7 @@ fn store_line(loaded: &LoadedStore) -> Value {
 async fn look_at_all(
     state: &StateView,
     settings: &Settings,
-    stores: &[(LoadedStore, StoreDetails)],
+    stores: &[(LoadedStore, u64)],
 ) -> Vec<Option<ProbeResult>> {
     // Without the id of this installation, each marker would look like that of another one.
     let Ok(Some(node_id)) = state.node() else {
@@ -202,18 +201,9 @@ async fn look_at_all(
 }
 
 /// Returns the delivery of a store, or `None` without a callback.
-fn report_fact(settings: &Settings, details: &StoreDetails) -> Option<ReportFact> {
+fn report_fact(settings: &Settings, pending: u64) -> Option<ReportFact> {
     let url: Uri = settings.callback.urls.first()?.parse().ok()?;
-    let host = url.host()?.to_owned();
-    let destination = match url.port_u16() {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
-    };
-    Some(ReportFact {
-        destination: Some(destination),
-        pending: details.pending,
-        ..ReportFact::default()
-    })
+    Some(ReportFact { destination: Some(host_and_port(&url)), pending, ..ReportFact::default() })
 }
 
 fn store_findings(

@@ -6,41 +6,28 @@ use super::integrity::{Integrity, check_integrity};
 use super::{OpenError, migrations, open_connection};
 use crate::common::ErrorChain;
 use crate::ledger::tables::stores::LoadedStore;
-use crate::ledger::tables::{RowError, history, meta, outbox, stores};
-use crate::lifecycle::HistoryEntry;
-use crate::model::{Position, StoreUuid};
+use crate::ledger::tables::{RowError, outbox, stores};
+use crate::model::Position;
 
 /// The contents of a copied ledger.
 #[derive(Debug)]
 pub struct LedgerCopy {
     /// The stores.
     pub stores: Vec<LoadedStore>,
-    /// The number of notices of each store that wait, and the newest lines of its history. The
-    /// order is that of `stores`.
-    pub details: Vec<StoreDetails>,
+    /// The number of notices of each store that wait, in the order of `stores`.
+    pub pending: Vec<u64>,
     /// True if any secret is stored.
     pub has_secrets: bool,
-    /// The version of the program that wrote the format of the ledger.
-    pub written_by: Option<String>,
-}
-
-/// The rows of a store that its record does not contain.
-#[derive(Debug)]
-pub struct StoreDetails {
-    /// The number of notices that wait.
-    pub pending: u64,
-    /// The newest lines of the history, newest first.
-    pub history: Vec<HistoryEntry>,
 }
 
 impl LedgerCopy {
     /// Reads a copy of the ledger `original`. The copy belongs to the caller: an older one is
-    /// migrated. `history` limits the lines of each store. The call blocks on the disk of the copy.
+    /// migrated. The call blocks on the disk of the copy.
     ///
     /// # Errors
     /// Returns [`OpenError`] with the path of the original if the ledger is damaged or newer.
     /// Returns `Ok(None)` if there is no ledger.
-    pub fn read(copy: &Path, original: &Path, history: u32) -> Result<Option<Self>, OpenError> {
+    pub fn read(copy: &Path, original: &Path) -> Result<Option<Self>, OpenError> {
         let path = original.to_owned();
         let known = migrations::MIGRATIONS;
         let unusable = |source| OpenError::Unusable { path: path.clone(), source };
@@ -53,28 +40,25 @@ impl LedgerCopy {
             }
             Integrity::Damaged(what) => return Err(OpenError::Damaged { path, what }),
         }
-        read_contents(copy, history).map(Some).map_err(|error| match error {
+        read_contents(copy).map(Some).map_err(|error| match error {
             RowError::Sqlite(source) => OpenError::Sqlite { path, source },
             bad => OpenError::Damaged { path, what: ErrorChain(&bad).to_string() },
         })
     }
 }
 
-fn read_contents(copy: &Path, limit: u32) -> Result<LedgerCopy, RowError> {
+fn read_contents(copy: &Path) -> Result<LedgerCopy, RowError> {
     let mut connection = open_connection(copy)?;
     migrations::run_migrations(&mut connection, migrations::MIGRATIONS)?;
     let loaded = stores::load_stores(&connection)?;
-    let details = |uuid: StoreUuid| {
-        Ok::<_, RowError>(StoreDetails {
-            pending: outbox::outbox_depth(&connection, uuid, Position::default())?.count,
-            history: history::newest_entries(&connection, uuid, limit)?.lines,
-        })
+    let pending = |loaded: &LoadedStore| {
+        let depth = outbox::outbox_depth(&connection, loaded.store.uuid, Position::default())?;
+        Ok::<_, RowError>(depth.count)
     };
-    let details = loaded.iter().map(|loaded| details(loaded.store.uuid)).collect::<Result<_, _>>();
+    let pending = loaded.iter().map(pending).collect::<Result<_, _>>();
     Ok(LedgerCopy {
-        details: details?,
+        pending: pending?,
         has_secrets: stores::has_secrets(&connection)?,
-        written_by: meta::read_written_by(&connection),
         stores: loaded,
     })
 }
