@@ -34,6 +34,19 @@ impl ListWriter {
         self.text.append(&mut to_json(item));
     }
 
+    /// Returns the complete document with more fields behind the list. `fields` is an object that
+    /// is not empty, and the list is in the outermost object of the frame.
+    pub fn finish_with(mut self, fields: &impl Serialize) -> Vec<u8> {
+        let mut fields = to_json(fields);
+        debug_assert!(self.tail == b"]}" && fields.starts_with(b"{") && fields.len() > 2);
+        if let Some(brace) = fields.first_mut() {
+            *brace = b',';
+        }
+        self.text.push(b']');
+        self.text.append(&mut fields);
+        self.text
+    }
+
     /// Returns the complete document.
     pub fn finish(mut self) -> Vec<u8> {
         self.text.append(&mut self.tail);
@@ -62,6 +75,12 @@ mod tests {
                 let document: Value = serde_json::from_slice(&writer.finish()).unwrap();
                 prop_assert_eq!(document, expected);
             }
+            let mut writer = ListWriter::new(&json!({"a": 1, "list": []}));
+            items.iter().for_each(|item| writer.push(item));
+            let document = writer.finish_with(&json!({"after": "]}", "count": items.len()}));
+            let document: Value = serde_json::from_slice(&document).unwrap();
+            let expected = json!({"a": 1, "list": items, "after": "]}", "count": items.len()});
+            prop_assert_eq!(document, expected);
         }
     }
 }

@@ -31,12 +31,12 @@ pub use request::{
 pub use response::{
     CapacityBody, CapacityHistoryBody, CapacityPoint, CapacityResponse, CapacitySummary,
     ConditionBody, CountResponse, DIAGNOSIS_VERSION, DateFormat, DeliveryBody, DiagnosisResponse,
-    ERROR_CODES, EmptyResponse, ErrorCode, ErrorResponse, EventLine, EventPageBody, FilesystemBody,
-    FindingBody, ForecastBody, GapLine, HealthBody, HistoryLine, HookSummary, HostKeyBody,
-    HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse, LastAttemptBody,
-    LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory, REMEDY_MARK,
-    ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse, SingleStoreResponse,
-    StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse, VersionResponse, ZoneBody,
-    failure_text,
+    DiagnosisTotal, ERROR_CODES, EmptyResponse, ErrorCode, ErrorResponse, EventLine, EventPageBody,
+    FilesystemBody, FindingBody, ForecastBody, GapLine, HealthBody, HistoryLine, HookSummary,
+    HostKeyBody, HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse,
+    LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory,
+    REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse,
+    SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse,
+    VersionResponse, ZoneBody, failure_text,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

@@ -11,18 +11,23 @@ use crate::diagnosis::{Finding, ProblemWord, ReportFact, StoreTitle, Verdict};
 /// The version of the output of a diagnosis. It grows with a change that is not an addition.
 pub const DIAGNOSIS_VERSION: u32 = 1;
 
-/// The body of a diagnosis.
+/// The body of a diagnosis, before the fields of [`DiagnosisTotal`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DiagnosisResponse {
     /// The version of the output.
     pub output_version: u32,
-    /// The worst verdict: `ok`, `warning` or `error`.
-    pub worst: &'static str,
     /// The version of the daemon.
     pub version: &'static str,
     /// The findings, each a [`FindingBody`]. [`ListWriter`](crate::wire::ListWriter) writes them.
     pub checks: [(); 0],
+}
+
+/// The end of the body of a diagnosis, which is known after the last finding.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiagnosisTotal {
+    /// The worst verdict: `ok`, `warning` or `error`.
+    pub worst: &'static str,
 }
 
 /// The body of one finding.

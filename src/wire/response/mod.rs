@@ -21,7 +21,7 @@ use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
 pub use capacity::{CapacityHistoryBody, CapacityPoint, ForecastBody};
 pub use date::DateFormat;
-pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, FindingBody};
+pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, DiagnosisTotal, FindingBody};
 pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK, failure_text};
 pub use event_page::{EventLine, EventPageBody, GapLine};
 pub use history::HistoryLine;

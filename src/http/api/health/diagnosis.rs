@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::agent::{
@@ -21,7 +22,7 @@ use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::model::StoreUuid;
 use crate::query::InvalidParameter;
-use crate::wire::{DIAGNOSIS_VERSION, DiagnosisResponse, FindingBody, ListWriter};
+use crate::wire::{DIAGNOSIS_VERSION, DiagnosisResponse, DiagnosisTotal, FindingBody, ListWriter};
 
 /// The choice of a caller.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,22 +91,17 @@ pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
         Some(shared) => shared.sharers_of(snapshot),
         None => state.stores.space_sharers(snapshot),
     };
-    let mut worst = of_daemon.iter().map(|finding| finding.verdict).max();
-    // The findings of thousands of stores are not kept: one pass finds the worst verdict, which
-    // comes first, and another one writes them.
-    for_each_fairly(&chosen, |snapshot| {
-        let verdicts = store_findings(&state, snapshot, &sharers_of(snapshot)).into_iter();
-        worst = verdicts.map(|finding| finding.verdict).max().max(worst);
-    })
-    .await;
     let mut body = ListWriter::new(&DiagnosisResponse {
         output_version: DIAGNOSIS_VERSION,
-        // A check that could not run says nothing about what it would have found.
-        worst: worst.unwrap_or(Verdict::Ok).max(Verdict::Ok).as_str(),
         version: env!("CARGO_PKG_VERSION"),
         checks: [],
     });
+    // A check that could not run says nothing about what it would have found.
+    let mut worst = Verdict::Ok;
+    // The findings of thousands of stores are not kept. The worst verdict is that of the findings
+    // that are written, so it follows them.
     let mut push = |finding: &Finding| {
+        worst = worst.max(finding.verdict);
         if !request.brief || finding.verdict > Verdict::Ok {
             body.push(&FindingBody::new(finding, request.language));
         }
@@ -115,7 +111,8 @@ pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
         store_findings(&state, snapshot, &sharers_of(snapshot)).iter().for_each(&mut push);
     })
     .await;
-    Ok(response::list_response(body))
+    let bytes = body.finish_with(&DiagnosisTotal { worst: worst.as_str() });
+    Ok(response::body_response(StatusCode::OK, bytes))
 }
 
 /// Finds the stores that a caller has chosen.
