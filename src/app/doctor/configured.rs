@@ -12,13 +12,24 @@ use crate::settings::Settings;
 /// Maximum duration of the check of the settings and their files.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The result of the check of the settings.
+#[derive(Debug)]
+pub(super) struct SettingsCheck {
+    /// The finding.
+    pub(super) finding: Finding,
+    /// True if a file could not be read in time. Another process would not end then either.
+    pub(super) is_hung: bool,
+}
+
 /// Checks the settings and their files as `check-config` does, in a process of its own: a file may
 /// be on a disk that hangs.
-pub(super) async fn check_settings(config: Option<&Path>) -> Finding {
+pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
     let check = DoctorCheck::SettingsValid;
     let config = config.map(|path| [OsString::from("--config"), path.as_os_str().to_owned()]);
     let args = config.into_iter().flatten().chain([OsString::from("check-config")]);
-    match run_child(OWN_PROGRAM, args, SETTINGS_TIMEOUT).await {
+    let run = run_child(OWN_PROGRAM, args, SETTINGS_TIMEOUT).await;
+    let is_hung = matches!(run, Err(ChildError::TimedOut));
+    let finding = match run {
         Ok(output) if output.status.success() => {
             let warnings = output.stdout.lines().filter_map(|line| line.strip_prefix("warning: "));
             let warnings: Vec<&str> = warnings.collect();
@@ -39,7 +50,8 @@ pub(super) async fn check_settings(config: Option<&Path>) -> Finding {
         Err(ChildError::NotStarted(error)) => {
             Finding::skipped(check, format_args!("a process of its own: {error}"))
         }
-    }
+    };
+    SettingsCheck { finding, is_hung }
 }
 
 /// Checks that have an id, and that this version does not make.

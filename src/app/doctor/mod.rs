@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::process::ExitStatus;
 use crate::catalog::{DoctorCheck, Language};
@@ -69,8 +69,15 @@ pub fn run_doctor(args: &DoctorArgs, config: Option<&Path>, locale: Language) ->
         }
     };
     let report = runtime.block_on(async {
+        let deadline = args.wait.map(|wait| Instant::now() + wait);
         let first = examine(args, config, language).await?;
-        wait_until_well(args, config, language, first).await
+        match deadline {
+            Some(deadline) => {
+                wait_until_well(first, deadline, async || examine(args, config, language).await)
+                    .await
+            }
+            None => Ok(first),
+        }
     });
     // A name lookup or a read may hang.
     runtime.shutdown_background();
@@ -110,29 +117,34 @@ async fn examine(
     config: Option<&Path>,
     language: Language,
 ) -> Result<Report, String> {
-    let loaded = load_settings(&args.connection, config);
+    let is_local = args.connection.daemon_url.is_none();
+    let is_about_daemon = is_local && args.stores.is_empty();
+    let (service, checked) =
+        tokio::join!(check_service(is_about_daemon), configured::check_settings(config));
+    let loaded = match checked.is_hung {
+        true => Err(()),
+        false => load_settings(&args.connection, config),
+    };
+    let mut local: Vec<Finding> = service.into_iter().collect();
+    if is_about_daemon {
+        local.push(checked.finding);
+    }
     let settings = loaded.as_ref().map_or_else(|_| Settings::built_in(), Clone::clone);
     let token = std::env::var("IMAGESTORE_AGENT_TOKEN").ok().map(Secret::new);
     let daemon =
         daemon_address(&args.connection, &settings, token).map_err(|error| error.to_string())?;
-    let is_local = args.connection.daemon_url.is_none();
     // With invalid settings, the place of the state directory is not known.
     let looks_at_state = is_local && loaded.is_ok();
-    let is_about_daemon = is_local && args.stores.is_empty();
-    let (mut local, (state, view)) = tokio::join!(local_findings(is_about_daemon, config), async {
-        let state = look_at_state(looks_at_state, &settings).await;
-        // The connection to a socket on a disk that hangs would hold this process.
-        let hung = state
-            .as_ref()
-            .and_then(StateView::problem)
-            .filter(|_| settings.server.socket.starts_with(&settings.state.dir));
-        let view = match hung {
-            Some(problem) => Ok(DaemonView::not_asked(problem)),
-            None => DaemonView::ask(&daemon, &settings, &args.stores, language).await,
-        };
-        (state, view)
-    });
-    let mut view = view?;
+    let state = look_at_state(looks_at_state, &settings).await;
+    // The connection to a socket on a disk that hangs would hold this process.
+    let hung = state
+        .as_ref()
+        .and_then(StateView::problem)
+        .filter(|_| settings.server.socket.starts_with(&settings.state.dir));
+    let mut view = match hung {
+        Some(problem) => DaemonView::not_asked(problem),
+        None => DaemonView::ask(&daemon, &settings, &args.stores, language).await?,
+    };
     local.extend(view.local_findings(state.as_ref().and_then(StateView::lock)));
     let (mut has_secrets, mut knows_stores) = (None, false);
     if let Some(state) = state.as_ref().filter(|_| view.problem.is_some()) {
@@ -207,14 +219,11 @@ fn state_findings(
     findings
 }
 
-/// Returns what this process finds out about the service and its settings.
-async fn local_findings(is_wanted: bool, config: Option<&Path>) -> Vec<Finding> {
+async fn check_service(is_wanted: bool) -> Option<Finding> {
     if !is_wanted {
-        return Vec::new();
+        return None;
     }
-    let (service, settings) =
-        tokio::join!(service::diagnose_service(), configured::check_settings(config));
-    vec![service, settings]
+    Some(service::diagnose_service().await)
 }
 
 fn load_settings(connection: &ConnectionArgs, config: Option<&Path>) -> Result<Settings, ()> {
@@ -240,23 +249,28 @@ fn check_order(check: &Value) -> (String, Option<DoctorCheck>) {
 }
 
 /// Repeats the checks with `--wait` until all is well or the time is over. Says on stderr what it
-/// waits for, each time that this changes.
+/// waits for, each time that this changes. A round that does not end in time does not count.
 async fn wait_until_well(
-    args: &DoctorArgs,
-    config: Option<&Path>,
-    language: Language,
     mut report: Report,
+    deadline: Instant,
+    round: impl AsyncFn() -> Result<Report, String>,
 ) -> Result<Report, String> {
-    let Some(wait) = args.wait else { return Ok(report) };
-    let (deadline, mut told) = (Instant::now() + wait, String::new());
-    while report.worst() > Verdict::Ok && Instant::now() < deadline {
+    let mut named_cause = String::new();
+    while report.worst() > Verdict::Ok {
         let cause = worst_cause(&report);
-        if cause != told {
+        if cause != named_cause {
             report_line(format_args!("waiting: {cause}"));
-            told = cause;
+            named_cause = cause;
         }
-        sleep(ROUND_INTERVAL).await;
-        report = examine(args, config, language).await?;
+        let next_round = Instant::now() + ROUND_INTERVAL;
+        if next_round >= deadline {
+            break;
+        }
+        sleep_until(next_round).await;
+        match timeout_at(deadline, round()).await {
+            Ok(next) => report = next?,
+            Err(_) => break,
+        }
     }
     Ok(report)
 }
@@ -304,4 +318,35 @@ fn list_checks(language: Language) -> String {
         format!("{:width$}  {}\n", check.as_str(), check.advice().meaning.plain(language))
     };
     DoctorCheck::ALL.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(verdict: Verdict, id: &str) -> Report {
+        let checks = vec![json!({"id": id, "verdict": verdict.as_str()})];
+        Report { checks, stores: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_at_its_deadline_with_the_last_report() {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        let rounds = std::cell::Cell::new(0);
+        let round = async || {
+            rounds.set(rounds.get() + 1);
+            if rounds.get() > 1 {
+                // This round does not end.
+                std::future::pending::<()>().await;
+            }
+            Ok(report(Verdict::Warning, "later"))
+        };
+        let first = || report(Verdict::Error, "first");
+        let last = wait_until_well(first(), deadline, round).await.unwrap();
+        assert_eq!((rounds.get(), &last.checks[0]["id"]), (2, &"later".into()));
+        assert!(Instant::now() >= deadline);
+        // No time is left after the first round.
+        let last = wait_until_well(first(), deadline, round).await.unwrap();
+        assert_eq!((rounds.get(), &last.checks[0]["id"]), (2, &"first".into()));
+    }
 }

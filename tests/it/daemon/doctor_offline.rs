@@ -230,6 +230,25 @@ fn a_state_disk_that_hangs_does_not_hold_doctor() {
 }
 
 #[test]
+fn a_disk_of_the_settings_that_hangs_does_not_hold_doctor() {
+    needs_root!();
+    let fuse = Fuse::mounted();
+    let agent = Agent::installed(Path::new("/var/lib/imagestore"), "");
+    let file = fuse.path().join("agent.toml");
+    fs::copy(agent.path("agent.toml"), &file).unwrap();
+    fs::remove_file(agent.path("agent.toml")).unwrap();
+    std::os::unix::fs::symlink(&file, agent.path("agent.toml")).unwrap();
+    fuse.set(Op::Read, Behaviour::Hang);
+    for options in [&[][..], &["--check", "settings.valid"]] {
+        let (code, body) = findings(&agent, options);
+        let (verdict, summary) = found(&body, "settings.valid");
+        assert_eq!((code, verdict), (1, "error"), "{body:#}");
+        assert!(summary.contains("does not respond"), "{summary}");
+    }
+    fuse.release();
+}
+
+#[test]
 fn the_space_and_the_key_of_the_state_directory_decide_the_exit_status() {
     needs_root!();
     let disk = MountedFs::tmpfs("size=16m");
