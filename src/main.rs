@@ -1,6 +1,6 @@
 //! The entry point of the program: parses the arguments and runs the command.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -23,9 +23,12 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
         return probe::worker_main();
     }
-    // The command doctor spawns this worker to look at the state directory.
+    // The command doctor spawns these workers to look at the state directory and the settings.
     if std::env::args_os().nth(1).is_some_and(|word| word == app::STATE_WORKER) {
         return app::state_worker_main();
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == app::SETTINGS_WORKER) {
+        return app::settings_worker_main(std::env::args_os().nth(2).map(PathBuf::from));
     }
     app::block_file_size_signal();
     let args = match Args::try_parse() {

@@ -35,6 +35,10 @@ pub enum ExitStatus {
     Internal = 70,
     /// Another agent holds the lock of the state directory (`EX_TEMPFAIL`).
     Locked = 75,
+    /// SIGINT ended a command: 128 and the signal, as a shell reports it.
+    Interrupted = 130,
+    /// SIGTERM ended a command: 128 and the signal, as a shell reports it.
+    Terminated = 143,
 }
 
 impl ExitStatus {
@@ -94,6 +98,22 @@ pub fn stop_at_signals(stop: &CancellationToken) -> io::Result<JoinSet<()>> {
         });
     }
     Ok(signal_tasks)
+}
+
+/// Installs handlers for SIGTERM and SIGINT, so that a command can remove its temporary files.
+/// Needs a runtime. The future ends with the first of these signals, and returns the exit status.
+///
+/// # Errors
+/// Returns the error of the system if it does not install a handler.
+pub(super) fn ending_signal() -> io::Result<impl Future<Output = ExitStatus>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => ExitStatus::Terminated,
+            _ = interrupt.recv() => ExitStatus::Interrupted,
+        }
+    })
 }
 
 /// Returns a function that reads memory and processor time of this process from `/proc` at each

@@ -245,7 +245,7 @@ fn each_condition_is_in_the_finding_of_its_check() {
 }
 
 #[test]
-fn notices_that_wait_are_told_with_the_last_reply() {
+fn notices_that_wait_are_shown_with_the_last_reply() {
     let report = ReportFact {
         destination: Some("mn-1:8080".into()),
         pending: 3,

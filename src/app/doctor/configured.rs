@@ -1,23 +1,28 @@
 //! The checks of the settings.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use super::child::{ChildError, OWN_PROGRAM, run_child};
 use crate::catalog::DoctorCheck;
 use crate::diagnosis::{Finding, Verdict};
-use crate::settings::Settings;
+use crate::settings::{ListenUse, Settings, environment_variables};
 
+/// The word that makes this program read the settings file and end. It is not a command for users.
+pub const SETTINGS_WORKER: &str = "settings-worker";
 /// Maximum duration of the check of the settings and their files.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time to read the settings file alone.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of the check of the settings.
 #[derive(Debug)]
 pub(super) struct SettingsCheck {
     /// The finding.
     pub(super) finding: Finding,
-    /// True if a file could not be read in time. Another process would not end then either.
+    /// True if the settings file cannot be read in time. This process would not end then either.
     pub(super) is_hung: bool,
 }
 
@@ -25,10 +30,10 @@ pub(super) struct SettingsCheck {
 /// be on a disk that hangs.
 pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
     let check = DoctorCheck::SettingsValid;
-    let config = config.map(|path| [OsString::from("--config"), path.as_os_str().to_owned()]);
-    let args = config.into_iter().flatten().chain([OsString::from("check-config")]);
+    let named = config.map(|path| [OsString::from("--config"), path.as_os_str().to_owned()]);
+    let args = named.into_iter().flatten().chain([OsString::from("check-config")]);
     let run = run_child(OWN_PROGRAM, args, SETTINGS_TIMEOUT).await;
-    let is_hung = matches!(run, Err(ChildError::TimedOut));
+    let is_hung = matches!(run, Err(ChildError::TimedOut)) && !is_readable(config).await;
     let finding = match run {
         Ok(output) if output.status.success() => {
             let warnings = output.stdout.lines().filter_map(|line| line.strip_prefix("warning: "));
@@ -44,7 +49,11 @@ pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
             Finding::new(check, Verdict::Error, faults.join("; "))
         }
         Err(ChildError::TimedOut) => {
-            let summary = "a file of the settings cannot be read: its disk does not respond";
+            let subject = match is_hung {
+                true => "the settings file",
+                false => "a file or folder that the settings name",
+            };
+            let summary = format!("{subject} cannot be read: its disk does not respond");
             Finding::new(check, Verdict::Error, summary)
         }
         Err(ChildError::NotStarted(error)) => {
@@ -52,6 +61,19 @@ pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
         }
     };
     SettingsCheck { finding, is_hung }
+}
+
+/// Returns true if the settings file can be read in time, as far as a process of its own shows.
+async fn is_readable(config: Option<&Path>) -> bool {
+    let args = [Some(OsStr::new(SETTINGS_WORKER)), config.map(Path::as_os_str)];
+    run_child(OWN_PROGRAM, args.into_iter().flatten(), READ_TIMEOUT).await.is_ok()
+}
+
+/// Loads the settings as `doctor` does, and ends. Its end shows that the file can be read.
+pub fn settings_worker_main(config: Option<PathBuf>) -> ExitCode {
+    let loaded =
+        Settings::load_for(ListenUse::Replaced, config.as_deref(), environment_variables());
+    if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Checks that have an id, and that this version does not make.

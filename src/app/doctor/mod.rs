@@ -9,6 +9,7 @@
 //! - Every question to the daemon, to systemd and to another process has a deadline.
 //! - The exit status is 0 if nothing is wrong, 1 if something is (with `--strict` also for a
 //!   warning), and 2 for wrong arguments.
+//! - A signal that ends it leaves no copy of the ledger behind.
 //!
 //! # Never
 //!
@@ -26,6 +27,7 @@ mod state_report;
 mod state_worker;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,10 +35,12 @@ use serde_json::{Value, json};
 use tokio::runtime;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::process::ExitStatus;
+use super::process::{ExitStatus, ending_signal};
 use crate::catalog::{DoctorCheck, Language};
 use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address, format_diagnosis, store_label};
-use crate::common::{Clock as _, SystemClock, print_json, print_text, report_line};
+use crate::common::{
+    Clock as _, OutputReader, SystemClock, print_json, print_text, report_line, run_blocking,
+};
 use crate::diagnosis::{Finding, Verdict, diagnose_state_dir};
 use crate::model::Secret;
 use crate::settings::{ListenUse, Settings, environment_variables};
@@ -45,9 +49,12 @@ use daemon_view::DaemonView;
 use offline::OfflineView;
 use state_files::StateView;
 
+pub use configured::{SETTINGS_WORKER, settings_worker_main};
 pub use state_files::STATE_WORKER;
 pub use state_worker::state_worker_main;
 
+/// Maximum time to write the output. A person may read it page by page.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time between two rounds of `--wait`.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -68,27 +75,53 @@ pub fn run_doctor(args: &DoctorArgs, config: Option<&Path>, locale: Language) ->
             return ExitStatus::Failed;
         }
     };
-    let report = runtime.block_on(async {
-        let deadline = args.wait.map(|wait| Instant::now() + wait);
-        let first = examine(args, config, language).await?;
-        match deadline {
-            Some(deadline) => {
-                wait_until_well(first, deadline, async || examine(args, config, language).await)
-                    .await
+    let exit = runtime.block_on(async {
+        let ended = match ending_signal() {
+            Ok(ended) => ended,
+            Err(error) => {
+                report_line(error);
+                return ExitStatus::Failed;
             }
-            None => Ok(first),
+        };
+        // The end of the work removes its temporary files, and kills its processes.
+        tokio::select! {
+            exit = check_and_show(args, config, language) => exit,
+            exit = ended => exit,
         }
     });
     // A name lookup or a read may hang.
     runtime.shutdown_background();
+    exit
+}
+
+async fn check_and_show(
+    args: &DoctorArgs,
+    config: Option<&Path>,
+    language: Language,
+) -> ExitStatus {
+    let deadline = args.wait.map(|wait| Instant::now() + wait);
+    let report = match (examine(args, config, language).await, deadline) {
+        (Ok(first), Some(deadline)) => {
+            wait_until_well(first, deadline, async || examine(args, config, language).await).await
+        }
+        (first, _) => first,
+    };
     match report {
-        Ok(report) => show(args, language, &report),
+        Ok(report) => {
+            let (exit, write) = prepare_output(args, language, &report);
+            // The reader of the output may be slow, and a signal still ends this command.
+            let written = run_blocking(Instant::now() + OUTPUT_TIMEOUT, write).await;
+            exit.after_output(written.unwrap_or_else(|error| Err(io::Error::other(error))))
+        }
         Err(error) => {
             report_line(error);
             ExitStatus::Failed
         }
     }
 }
+
+/// Writes the output.
+type WriteOutput = Box<dyn FnOnce() -> io::Result<OutputReader> + Send>;
 
 /// Everything that one round found.
 #[derive(Debug)]
@@ -280,7 +313,12 @@ fn worst_cause(report: &Report) -> String {
     worst.map(store_label).next().unwrap_or_default()
 }
 
-fn show(args: &DoctorArgs, language: Language, report: &Report) -> ExitStatus {
+/// Returns the exit status, and the function that writes the report.
+fn prepare_output(
+    args: &DoctorArgs,
+    language: Language,
+    report: &Report,
+) -> (ExitStatus, WriteOutput) {
     let worst = report.worst();
     let exit = match worst {
         Verdict::Error => ExitStatus::Failed,
@@ -299,11 +337,11 @@ fn show(args: &DoctorArgs, language: Language, report: &Report) -> ExitStatus {
         let document = json!({
             "outputVersion": DIAGNOSIS_VERSION, "worst": worst.as_str(), "checks": checks,
         });
-        return exit.after_output(print_json(&document));
+        return (exit, Box::new(move || print_json(&document)));
     }
     let text =
         format_diagnosis(&report.checks, &report.stores, args.brief, SystemClock.now(), language);
-    exit.after_output(print_text(&text))
+    (exit, Box::new(move || print_text(&text)))
 }
 
 /// Returns the store, the id and the need of a check that could not run.
