@@ -32,14 +32,15 @@ impl Guidance {
 mod tests {
     use super::*;
     use crate::catalog::text::tests::assert_text;
-    use crate::catalog::{condition_guidance, reason_guidance};
+    use crate::catalog::{DoctorCheck, condition_guidance, reason_guidance};
     use crate::model::{Condition, Reason};
 
     #[test]
-    fn every_reason_and_condition_has_its_texts_in_both_languages() {
+    fn every_reason_condition_and_check_has_its_texts_in_both_languages() {
         let reasons = Reason::ALL.iter().map(|it| (it.as_str(), reason_guidance(*it)));
         let conditions = Condition::ALL.iter().map(|it| (it.as_str(), condition_guidance(*it)));
-        for (word, guidance) in reasons.chain(conditions) {
+        let checks = DoctorCheck::ALL.iter().map(|it| (it.as_str(), it.guidance()));
+        for (word, guidance) in reasons.chain(conditions).chain(checks) {
             let Guidance { meaning, impact, action } = guidance;
             for text in [meaning, impact] {
                 assert_text(word, text);

@@ -15,7 +15,7 @@ pub struct Text {
 }
 
 /// The programs whose calls stand in texts, in order.
-pub const PROGRAMS: [&str; 32] = [
+pub const PROGRAMS: [&str; 33] = [
     "btrfs",
     "chattr",
     "chown",
@@ -45,6 +45,7 @@ pub const PROGRAMS: [&str; 32] = [
     "ssh-keygen",
     "sysctl",
     "systemctl",
+    "timedatectl",
     "umount",
     "xfs_growfs",
     "xfs_repair",

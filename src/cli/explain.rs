@@ -139,14 +139,14 @@ fn paragraph(topic: &Topic, language: Language) -> String {
         let _ = writeln!(text, "  {label}{blanks} {value}");
     };
     match topic {
-        Topic::Reason(_) | Topic::Condition(_) => {
+        Topic::Reason(_) | Topic::Condition(_) | Topic::Check(_) => {
             let guidance = guidance(topic);
             let Some(Guidance { meaning, impact, action }) = guidance else { return text };
             for (label, value) in [(MEANING, meaning), (IMPACT, impact), (ACTION, action)] {
                 line(label, value.marked(language));
             }
         }
-        Topic::Check(_) | Topic::Exit(_) | Topic::Code(_) => {
+        Topic::Exit(_) | Topic::Code(_) => {
             let Some(Advice { meaning, action }) = advice(topic) else { return text };
             line(MEANING, meaning.marked(language));
             line(ACTION, action.marked(language));
@@ -179,13 +179,13 @@ fn guidance(topic: &Topic) -> Option<Guidance> {
     match topic {
         Topic::Reason(reason) => Some(reason_guidance(*reason)),
         Topic::Condition(condition) => Some(condition_guidance(*condition)),
+        Topic::Check(check) => Some(check.guidance()),
         _ => None,
     }
 }
 
 fn advice(topic: &Topic) -> Option<Advice> {
     match topic {
-        Topic::Check(check) => Some(check.advice()),
         Topic::Exit(cause) => Some(cause.advice()),
         Topic::Code(code) => Some(code.advice()),
         _ => None,

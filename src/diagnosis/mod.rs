@@ -19,6 +19,7 @@ mod finding;
 mod reason_check;
 mod state_dir;
 mod store;
+mod store_result;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::finding::{Finding, FindingEvidence, ProblemWord, Verdict};
 use super::reason_check::{check_of_condition, check_of_reason};
+use super::store_result::{
+    inodes_result, login_result, reported_result, space_result, storage_result, write_dependent,
+};
 use crate::catalog::DoctorCheck;
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, StoreChecks};
@@ -93,10 +96,8 @@ const STORAGE_CHECKS: [DoctorCheck; 5] = [
     DoctorCheck::Write,
 ];
 /// The checks that an examination without a write makes.
-const EXAMINED_CHECKS: [DoctorCheck; 4] =
+pub(super) const EXAMINED_CHECKS: [DoctorCheck; 4] =
     [DoctorCheck::Directory, DoctorCheck::Permission, DoctorCheck::Mount, DoctorCheck::Identity];
-/// The need of a check that only the daemon makes.
-const DAEMON: &str = "the daemon";
 /// The checks of a login, in its order.
 const LOGIN_CHECKS: [DoctorCheck; 5] = [
     DoctorCheck::SshResolve,
@@ -323,110 +324,5 @@ fn complete_chain(
             (_, Some(failed)) => Finding::skipped(check, failed),
         };
         found.add_missing(finding);
-    }
-}
-
-/// Returns the result of a check of the directory that no fault names.
-fn storage_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
-    match (facts.observer, check) {
-        (StoreObserver::OtherProcess { look_need }, check) if EXAMINED_CHECKS.contains(&check) => {
-            state_result(check, &facts.checks.examine, "the directory is good now", look_need)
-        }
-        (_, DoctorCheck::Write | DoctorCheck::Permission) => {
-            write_dependent(check, facts, "a file was written, synced and removed")
-        }
-        _ => state_result(check, &facts.checks.examine, "the probe is good", "the first probe"),
-    }
-}
-
-fn write_dependent(check: DoctorCheck, facts: &StoreFacts<'_>, good: &str) -> Finding {
-    match facts.observer {
-        StoreObserver::Daemon => {
-            state_result(check, &facts.checks.write, good, "the first write probe")
-        }
-        StoreObserver::OtherProcess { .. } => Finding::without_daemon(check, DAEMON),
-    }
-}
-
-/// Returns the result of a check of the login that no fault names.
-fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
-    let ssh = &facts.checks.ssh;
-    if facts.observer != StoreObserver::Daemon {
-        return Finding::without_daemon(check, DAEMON);
-    }
-    if check != DoctorCheck::SshProof || ssh.is_overdue() {
-        return state_result(check, ssh, "the login is good", "the first login");
-    }
-    match facts.host_identity {
-        Some(HostIdentity::Verified { evidence, .. }) => {
-            let good = format!("the server is this node ({})", evidence.as_str());
-            state_result(check, ssh, &good, "the first login")
-        }
-        Some(HostIdentity::NotChecked) => Finding::skipped(check, "ssh.prove_host"),
-        Some(HostIdentity::Unverified(unverified)) => {
-            Finding::new(check, Verdict::Warning, &unverified.details)
-        }
-        None => Finding::skipped(check, "the first login"),
-    }
-}
-
-/// Returns the result of a check that its last run decides. `need` names a first run.
-fn state_result(check: DoctorCheck, state: &CheckState, good: &str, need: &str) -> Finding {
-    if state.is_overdue() {
-        return Finding::skipped(check, "the newest run, which has not ended");
-    }
-    if state.last.is_none() {
-        return Finding::skipped(check, need);
-    }
-    let mut finding = Finding::new(check, Verdict::Ok, good);
-    finding.evidence = FindingEvidence {
-        since: state.since,
-        last_good: state.last_good,
-        took: Some(state.took),
-        ..FindingEvidence::default()
-    };
-    finding
-}
-
-fn space_result(capacity: Option<Capacity>) -> Finding {
-    let check = DoctorCheck::Space;
-    let Some(capacity) = capacity else { return Finding::skipped(check, "the first probe") };
-    let (available, total) = (capacity.available(), capacity.total());
-    let summary = format!("{available} of {total} bytes available");
-    let mut finding = Finding::new(check, Verdict::Ok, summary);
-    finding.evidence.facts.insert("availableCapacity".to_owned(), available.into());
-    finding.evidence.facts.insert("totalCapacity".to_owned(), total.into());
-    finding
-}
-
-fn inodes_result(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Finding {
-    let check = DoctorCheck::Inodes;
-    match inodes {
-        Some(InodeCounts { total, available }) => {
-            let summary = format!("{available} of {total} inodes available");
-            let mut finding = Finding::new(check, Verdict::Ok, summary);
-            finding.evidence.facts.insert("availableInodes".to_owned(), available.into());
-            finding.evidence.facts.insert("totalInodes".to_owned(), total.into());
-            finding
-        }
-        None if capacity.is_some() => {
-            Finding::new(check, Verdict::Ok, "the filesystem creates inodes as it needs them")
-        }
-        None => Finding::skipped(check, "the first probe"),
-    }
-}
-
-fn reported_result(report: Option<&ReportFact>) -> Finding {
-    let check = DoctorCheck::Reported;
-    let Some(report) = report else { return Finding::skipped(check, "callback.urls") };
-    let destination = report.destination.as_deref().unwrap_or("the management node");
-    let reply = report.last_reply.as_ref().map(|reply| format!("; last reply: {reply}"));
-    let reply = reply.unwrap_or_default();
-    match report.pending {
-        0 => Finding::new(check, Verdict::Ok, format!("{destination} has every notice")),
-        pending => {
-            let summary = format!("{pending} notices wait for {destination}{reply}");
-            Finding::new(check, Verdict::Warning, summary)
-        }
     }
 }

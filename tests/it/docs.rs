@@ -95,12 +95,13 @@ fn every_error_code_and_exit_code_is_explained() {
 fn catalog_texts() -> Vec<Text> {
     let reasons = Reason::ALL.iter().map(|reason| reason_guidance(*reason));
     let conditions = Condition::ALL.iter().map(|condition| condition_guidance(*condition));
+    let checks = DoctorCheck::ALL.iter().map(|check| check.guidance());
     let of_guidance = |it: Guidance| [it.meaning, it.impact, it.action];
-    let mut texts: Vec<Text> = reasons.chain(conditions).flat_map(of_guidance).collect();
-    let checks = DoctorCheck::ALL.iter().map(|it| it.advice());
+    let mut texts: Vec<Text> =
+        reasons.chain(conditions).chain(checks).flat_map(of_guidance).collect();
     let exits = ExitCause::ALL.iter().map(|it| it.advice());
     let codes = ZstackCode::ALL.iter().map(|it| it.advice());
-    texts.extend(checks.chain(exits).chain(codes).flat_map(|it| [it.meaning, it.action]));
+    texts.extend(exits.chain(codes).flat_map(|it| [it.meaning, it.action]));
     texts.extend(Remedy::WORDS.iter().map(|word| {
         let remedy = Remedy::from_parts(word, |operand| Some(operand.to_owned()));
         remedy_text(&remedy.unwrap())

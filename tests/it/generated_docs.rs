@@ -78,7 +78,11 @@ fn chinese_faults() -> String {
     text += "\n## 告警\n\n告警需要处理，但不会使镜像服务器失联 (Disconnected)。\n\n";
     text += &table(&["告警", "含义", "影响", "处理"], conditions);
     text += "\n## doctor 的检查项\n\n";
-    text += &advice_table("检查项", DoctorCheck::ALL.iter().map(|it| (code(it), it.advice())));
+    let checks = DoctorCheck::ALL.iter().map(|check| {
+        let it = check.guidance();
+        row(&[&code(check), it.meaning.zh, it.impact.zh, it.action.zh])
+    });
+    text += &table(&["检查项", "含义", "影响", "处理"], checks);
     text += "\n## 退出码\n\n";
     text += &advice_table("退出码", ExitCause::ALL.iter().map(|it| (it.to_string(), it.advice())));
     text += "\n## ZStack 错误码\n\n";
@@ -184,7 +188,7 @@ fn the_runbooks_are_those_of_the_catalog() {
 fn described_words() -> Vec<(&'static str, Vec<(&'static str, Text)>)> {
     let reasons = Reason::ALL.iter().map(|it| (it.as_str(), reason_guidance(*it).meaning));
     let conditions = Condition::ALL.iter().map(|it| (it.as_str(), condition_guidance(*it).meaning));
-    let checks = DoctorCheck::ALL.iter().map(|it| (it.as_str(), it.advice().meaning));
+    let checks = DoctorCheck::ALL.iter().map(|it| (it.as_str(), it.guidance().meaning));
     let codes = ZstackCode::ALL.iter().map(|it| (it.as_str(), it.advice().meaning));
     vec![
         ("Reason", reasons.collect()),

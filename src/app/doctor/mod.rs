@@ -353,7 +353,7 @@ fn skipped_label(check: &Value) -> String {
 fn list_checks(language: Language) -> String {
     let width = DoctorCheck::ALL.iter().map(|check| check.as_str().len()).max().unwrap_or_default();
     let line = |check: &DoctorCheck| {
-        format!("{:width$}  {}\n", check.as_str(), check.advice().meaning.plain(language))
+        format!("{:width$}  {}\n", check.as_str(), check.guidance().meaning.plain(language))
     };
     DoctorCheck::ALL.iter().map(line).collect()
 }

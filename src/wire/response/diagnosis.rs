@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 
 use super::DeliveryBody;
 use super::error::fact_value;
-use crate::catalog::{Language, condition_guidance, fault_action, fault_commands, reason_guidance};
+use crate::catalog::{
+    Guidance, Language, condition_guidance, fault_action, fault_commands, reason_guidance,
+};
 use crate::diagnosis::{Finding, ProblemWord, ReportFact, StoreTitle, Verdict};
 
 /// The version of the output of a diagnosis. It grows with a change that is not an addition.
@@ -105,7 +107,7 @@ impl FindingBody {
             verdict: finding.verdict.as_str(),
             summary: finding.summary.clone(),
             evidence: facts.map(|(name, fact)| (name.clone(), fact_value(fact))).collect(),
-            impact: main.filter(|_| is_bad).map(|word| impact(word, language)),
+            impact: is_bad.then(|| guidance(finding).impact.plain(language).into_owned()),
             since: evidence.since.map(|at| at.to_string()),
             last_good: evidence.last_good.map(|at| at.to_string()),
             took_ms: evidence.took.map(super::store_health::rounded_millis),
@@ -121,12 +123,13 @@ impl FindingBody {
     }
 }
 
-fn impact(word: ProblemWord, language: Language) -> String {
-    let guidance = match word {
-        ProblemWord::Reason(reason) => reason_guidance(reason),
-        ProblemWord::Condition(condition) => condition_guidance(condition),
-    };
-    guidance.impact.plain(language).into_owned()
+/// Returns the texts of the reason or condition that decides the verdict, or of the check.
+fn guidance(finding: &Finding) -> Guidance {
+    match finding.words.first() {
+        Some(ProblemWord::Reason(reason)) => reason_guidance(*reason),
+        Some(ProblemWord::Condition(condition)) => condition_guidance(*condition),
+        None => finding.check.guidance(),
+    }
 }
 
 /// Returns the action that helps: that of the fault, of the reason or condition, or of the check.
@@ -136,11 +139,7 @@ fn remedy(finding: &Finding, language: Language) -> RemedyBody {
         let text = fault_action(fault, language).into_owned();
         return RemedyBody { text, commands: fault_commands(fault) };
     }
-    let general = match finding.words.first() {
-        Some(ProblemWord::Reason(reason)) => reason_guidance(*reason).action,
-        Some(ProblemWord::Condition(condition)) => condition_guidance(*condition).action,
-        None => finding.check.advice().action,
-    };
+    let general = guidance(finding).action;
     RemedyBody {
         text: general.plain(language).into_owned(),
         commands: general.commands().map(str::to_owned).collect(),
