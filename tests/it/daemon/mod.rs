@@ -25,6 +25,7 @@ mod environment;
 mod events;
 mod faults;
 mod file_modes;
+mod filling;
 mod hangs;
 mod heartbeats;
 mod hooks;
