@@ -20,8 +20,9 @@ use crate::support::sshd::{Builder, User};
 const STORES: usize = 60;
 /// Reconnects that are measured with and without the hung server.
 const RECONNECTS: usize = 15;
-/// A reconnect on a loaded machine. A shorter one says nothing about the other server.
-pub(super) const FLOOR: Duration = Duration::from_millis(400);
+/// A delay that is less than a wait for a hung server or a hung disk, which takes 5 s, and more
+/// than the noise of a loaded machine.
+pub(super) const NOISE: Duration = Duration::from_secs(3);
 
 pub(super) fn folder(disk: &MountedFs, name: &str) -> PathBuf {
     let folder = disk.path().join(name);
@@ -67,9 +68,7 @@ async fn sixty_stores_of_a_frozen_server_delay_no_store_of_another() {
     let with = slowest(&agent, &uuid).await;
     frozen.thaw();
     callers.abort_all();
-    let ratio = with.as_secs_f64() / without.as_secs_f64();
-    println!("slowest of {RECONNECTS}: {without:?} alone, {with:?} beside, ratio {ratio:.2}");
-    assert!(with < 3 * without.max(FLOOR), "{with:?} beside {without:?}");
+    assert!(with < without + NOISE, "{with:?} beside {without:?}");
 }
 
 /// The time of a handshake, which is less than that of an attempt, but more than half of it.
