@@ -40,7 +40,7 @@ pub use registry::Registry;
 pub use registry::add::AddError;
 pub use registry::task::{RegistryTask, RegistryTaskPanicked};
 pub use service::{CheckError, ReconnectError, StoreService, UpdateError};
-pub use spaces::{SharedFilesystems, SpaceIndex, SpaceSharers};
+pub use spaces::{SpaceIndex, SpaceSharers};
 use store::StoreHandle;
 pub use store::definition::AcceptError;
 pub use store::login_change::UpdateRefusal;

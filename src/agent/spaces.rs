@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use super::StoreSnapshot;
-use crate::common::{for_each_fairly, lock_unpoisoned};
-use crate::model::{MountLocation, SpaceId, StoreUuid};
+use crate::common::lock_unpoisoned;
+use crate::model::{MountLocation, StoreUuid};
 
 /// Maximum number of other stores that `shared_filesystem` names. An operator recognizes the
 /// filesystem by a few of them, and a thousand stores on one disk would name a million uuids.
@@ -26,7 +26,7 @@ pub struct SpaceSharers {
 impl SpaceSharers {
     /// Returns those of the stores of a space that are not `own`. The time does not depend on their
     /// number.
-    pub fn besides(own: StoreUuid, stores: &BTreeSet<StoreUuid>) -> Self {
+    fn besides(own: StoreUuid, stores: &BTreeSet<StoreUuid>) -> Self {
         let count = stores.len() - usize::from(stores.contains(&own));
         let others = stores.iter().filter(|uuid| **uuid != own);
         let named: Vec<StoreUuid> = others.take(MAX_NAMED_STORES).copied().collect();
@@ -51,31 +51,6 @@ impl fmt::Display for SpaceSharers {
     }
 }
 
-/// Maps each space to the stores that share it. Made once for all stores that are reported
-/// together.
-#[derive(Debug, Default)]
-pub struct SharedFilesystems<'a>(BTreeMap<SpaceId<'a>, BTreeSet<StoreUuid>>);
-
-impl<'a> SharedFilesystems<'a> {
-    /// Groups the stores by their space at the last good probe.
-    pub async fn group_all(all: &'a [Arc<StoreSnapshot>]) -> Self {
-        let mut shared = Self::default();
-        for_each_fairly(all, |snapshot| {
-            let stores = shared.0.entry(snapshot.store.mount.space()).or_default();
-            stores.insert(snapshot.store.uuid);
-        })
-        .await;
-        shared
-    }
-
-    /// Returns the other stores that share the space of a store.
-    pub fn sharers_of(&self, snapshot: &StoreSnapshot) -> SpaceSharers {
-        let stores = self.0.get(&snapshot.store.mount.space());
-        let own = snapshot.store.uuid;
-        stores.map(|stores| SpaceSharers::besides(own, stores)).unwrap_or_default()
-    }
-}
-
 /// The stores of each space, by device and folder with a quota.
 type StoresBySpace = BTreeMap<(String, Option<String>), BTreeSet<StoreUuid>>;
 
@@ -85,7 +60,7 @@ pub struct SpaceIndex(Mutex<StoresBySpace>);
 
 impl SpaceIndex {
     /// Adds a store.
-    pub(super) fn insert(&self, store: StoreUuid, mount: &MountLocation) {
+    pub fn insert(&self, store: StoreUuid, mount: &MountLocation) {
         lock_unpoisoned(&self.0).entry(key_of(mount)).or_default().insert(store);
     }
 
@@ -109,7 +84,7 @@ impl SpaceIndex {
     }
 
     /// Returns the other stores that share the space of a store.
-    pub(super) fn sharers_of(&self, snapshot: &StoreSnapshot) -> SpaceSharers {
+    pub fn sharers_of(&self, snapshot: &StoreSnapshot) -> SpaceSharers {
         let (spaces, own) = (lock_unpoisoned(&self.0), snapshot.store.uuid);
         let stores = spaces.get(&key_of(&snapshot.store.mount));
         stores.map(|stores| SpaceSharers::besides(own, stores)).unwrap_or_default()

@@ -12,8 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::NotifierHandle;
 use crate::agent::{
-    DaemonConditions, DaemonContext, Registry, SharedFilesystems, StoreService as _, StoreSnapshot,
-    active_conditions,
+    DaemonConditions, DaemonContext, Registry, StoreService as _, StoreSnapshot, active_conditions,
 };
 use crate::catalog::Language;
 use crate::common::for_each_fairly;
@@ -132,12 +131,11 @@ impl HeartbeatTask {
     }
 
     async fn new_heartbeat(&self, number: u64, snapshots: &[Arc<StoreSnapshot>]) -> WebhookEvent {
-        let shared = SharedFilesystems::group_all(snapshots).await;
         let (node, now) = (self.daemon.node, self.daemon.clock.now());
         let mut heartbeat = HeartbeatWriter::new(node, now, number);
         for_each_fairly(snapshots, |snapshot| {
-            let active =
-                active_conditions(snapshot, &shared.sharers_of(snapshot), &self.daemon_conditions);
+            let sharers = self.stores.space_sharers(snapshot);
+            let active = active_conditions(snapshot, &sharers, &self.daemon_conditions);
             heartbeat.push(&StoreHeartbeat {
                 store: snapshot.store.uuid,
                 state: snapshot.store.state,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use imagestore_agent::agent::{
     AcceptError, AddError, CapacityHistory, CheckError, DaemonConditions, EventReader,
-    OutcomeRecorder, ReconnectError, SpaceSharers, StoreService, StoreSnapshot, UpdateError,
+    OutcomeRecorder, ReconnectError, SpaceIndex, SpaceSharers, StoreService, StoreSnapshot,
+    UpdateError,
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
@@ -161,6 +162,7 @@ pub(crate) struct FakeStores(Arc<RecordedCalls>);
 
 struct RecordedCalls {
     listed: Mutex<Vec<Arc<StoreSnapshot>>>,
+    spaces: Mutex<SpaceIndex>,
     list_requested: Semaphore,
     tags: Mutex<Vec<Tags>>,
     added: Mutex<Vec<AddStore>>,
@@ -175,8 +177,9 @@ struct RecordedCalls {
 
 impl FakeStores {
     fn new() -> Self {
-        Self(Arc::new(RecordedCalls {
-            listed: Mutex::new(vec![snapshot(GOOD), snapshot(BROKEN)]),
+        let stores = Self(Arc::new(RecordedCalls {
+            listed: Mutex::default(),
+            spaces: Mutex::default(),
             list_requested: Semaphore::new(0),
             tags: Mutex::default(),
             added: Mutex::default(),
@@ -187,7 +190,9 @@ impl FakeStores {
             begun: Semaphore::new(0),
             release: Semaphore::new(0),
             until_wait_ended: Semaphore::new(0),
-        }))
+        }));
+        stores.list(vec![snapshot(GOOD), snapshot(BROKEN)]);
+        stores
     }
 
     /// Replaces the list of all stores by this many stores on one filesystem. Their numbers begin
@@ -195,11 +200,16 @@ impl FakeStores {
     pub(crate) fn list_many(&self, count: u128) {
         let first = u128::from_str_radix(&GOOD.to_string(), 16).unwrap();
         let many = (0..count).map(|n| snapshot(StoreUuid::from_u128(first + n)));
-        *self.0.listed.lock().unwrap() = many.collect();
+        self.list(many.collect());
     }
 
     /// Replaces the list of all stores.
     pub(crate) fn list(&self, stores: Vec<Arc<StoreSnapshot>>) {
+        let spaces = SpaceIndex::default();
+        for listed in &stores {
+            spaces.insert(listed.store.uuid, &listed.store.mount);
+        }
+        *self.0.spaces.lock().unwrap() = spaces;
         *self.0.listed.lock().unwrap() = stores;
     }
 
@@ -282,11 +292,7 @@ impl StoreService for FakeStores {
     }
 
     fn space_sharers(&self, snapshot: &StoreSnapshot) -> SpaceSharers {
-        let space = snapshot.store.mount.space();
-        let listed = self.0.listed.lock().unwrap();
-        let stores = listed.iter().filter(|listed| listed.store.mount.space() == space);
-        let stores = stores.map(|listed| listed.store.uuid).collect();
-        SpaceSharers::besides(snapshot.store.uuid, &stores)
+        self.0.spaces.lock().unwrap().sharers_of(snapshot)
     }
 
     async fn history(&self, _: StoreUuid, _: u32) -> Option<StoreHistory> {

@@ -6,10 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::agent::{
-    ActiveCondition, SharedFilesystems, SpaceSharers, StoreService, StoreSnapshot,
-    active_conditions,
-};
+use crate::agent::{ActiveCondition, StoreService, StoreSnapshot, active_conditions};
 use crate::catalog::Language;
 use crate::common::for_each_fairly;
 use crate::diagnosis::{
@@ -77,19 +74,9 @@ pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
     caller.require_role(Role::Read)?;
     let request =
         DiagnosisRequest::parse(&parameters, state.language).map_err(ApiError::InvalidParameter)?;
-    let is_of_all = request.stores.is_empty();
-    let (of_daemon, chosen) = match is_of_all {
+    let (of_daemon, chosen) = match request.stores.is_empty() {
         true => (daemon_findings(&state), state.stores.snapshots()),
         false => (Vec::new(), find_stores(&state, &request.stores)?),
-    };
-    // A few stores are looked up, so that their findings do not depend on the number of all.
-    let shared = match is_of_all {
-        true => Some(SharedFilesystems::group_all(&chosen).await),
-        false => None,
-    };
-    let sharers_of = |snapshot: &StoreSnapshot| match &shared {
-        Some(shared) => shared.sharers_of(snapshot),
-        None => state.stores.space_sharers(snapshot),
     };
     let mut body = ListWriter::new(&DiagnosisResponse {
         output_version: DIAGNOSIS_VERSION,
@@ -108,7 +95,7 @@ pub(in crate::http::api) async fn get_diagnosis<S: StoreService>(
     };
     of_daemon.iter().for_each(&mut push);
     for_each_fairly(&chosen, |snapshot| {
-        store_findings(&state, snapshot, &sharers_of(snapshot)).iter().for_each(&mut push);
+        store_findings(&state, snapshot).iter().for_each(&mut push);
     })
     .await;
     let bytes = body.finish_with(&DiagnosisTotal { worst: worst.as_str() });
@@ -145,14 +132,11 @@ fn daemon_findings<S>(state: &AppState<S>) -> Vec<Finding> {
     })
 }
 
-fn store_findings<S>(
-    state: &AppState<S>,
-    snapshot: &StoreSnapshot,
-    sharers: &SpaceSharers,
-) -> Vec<Finding> {
+fn store_findings<S: StoreService>(state: &AppState<S>, snapshot: &StoreSnapshot) -> Vec<Finding> {
     let store = &snapshot.store;
     let title = StoreTitle { uuid: store.uuid, name: store.name.clone() };
-    let active = active_conditions(snapshot, sharers, &state.daemon.conditions);
+    let sharers = state.stores.space_sharers(snapshot);
+    let active = active_conditions(snapshot, &sharers, &state.daemon.conditions);
     let conditions: Vec<ConditionFact> = active
         .into_iter()
         .map(|ActiveCondition { condition, message, since }| ConditionFact {

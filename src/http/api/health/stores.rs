@@ -7,8 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::agent::{
-    ActiveCondition, SharedFilesystems, SpaceSharers, StoreService, StoreSnapshot,
-    active_conditions, total_capacity,
+    ActiveCondition, SpaceSharers, StoreService, StoreSnapshot, active_conditions, total_capacity,
 };
 use crate::catalog::Language;
 use crate::common::for_each_fairly;
@@ -33,7 +32,6 @@ pub(in crate::http::api) async fn get_store_summary<S: StoreService>(
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
     let snapshots = state.stores.snapshots();
-    let shared = SharedFilesystems::group_all(&snapshots).await;
     let capacity = total_capacity(&snapshots).await;
     let process = (state.daemon.process_stats)();
     let hooks = state.jobs.hook_counts();
@@ -56,7 +54,7 @@ pub(in crate::http::api) async fn get_store_summary<S: StoreService>(
         stores: [],
     });
     for_each_fairly(&snapshots, |snapshot| {
-        let conditions = condition_bodies(&state, snapshot, &shared.sharers_of(snapshot));
+        let conditions = condition_bodies(&state, snapshot, &state.stores.space_sharers(snapshot));
         body.push(&StoreSummary::new(&snapshot.store, &snapshot.durable, &conditions));
     })
     .await;
