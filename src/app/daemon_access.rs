@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
 
 use super::location_check::{LocationReport, STATE_DIR, location_fault};
 use crate::common::{
-    DeniedAccess, FileAccess, FileStatus, FileUser, TrustedOwner, UserClass, find_denied_access,
+    DeniedAccess, FileAccess, FileStatus, SystemUser, TrustedOwner, UserClass, find_denied_access,
 };
 use crate::settings::{
     DEFAULT_SETTINGS_FILE, FilePolicy, STATE_FILES, SettingFault, Settings, state_file_access,
@@ -21,7 +21,7 @@ use crate::settings::{
 /// The user that runs the daemon, and not this process.
 #[derive(Debug)]
 pub(super) struct DaemonUser {
-    pub(super) account: FileUser,
+    pub(super) account: SystemUser,
     /// The group of the state directory. A secret may belong to it.
     trusted_group: u32,
     /// True if this user owns the state directory. Before the first start it is assumed.
@@ -74,7 +74,7 @@ impl DaemonUser {
             groups.push(trusted.group);
         }
         Some(Self {
-            account: FileUser { user: trusted.user, groups },
+            account: SystemUser { user: trusted.user, groups },
             trusted_group: trusted.group,
             is_known: nix::sys::stat::stat(state_dir).is_ok(),
         })
@@ -130,7 +130,7 @@ impl LocationReport {
 
 /// Returns the command that gives the user the access that it lacks, and other users no more than
 /// the bits of the file allow: without a group of its own, the user gets it as one of the others.
-fn correction(denied: &DeniedAccess, user: &FileUser, trusted_group: u32) -> String {
+fn correction(denied: &DeniedAccess, user: &SystemUser, trusted_group: u32) -> String {
     let bits = match denied.access {
         FileAccess::Read => "r",
         FileAccess::ReadAndWrite => "rw",
@@ -208,7 +208,7 @@ mod tests {
         use FileAccess::{Read, ReadAndWrite, Search};
         use UserClass::{Group, Others, Owner};
         let path = r"'/etc/a b/it'\''s'";
-        let with_group = FileUser { user: USER, groups: vec![GROUP] };
+        let with_group = SystemUser { user: USER, groups: vec![GROUP] };
         for (denied, trusted_group, expected) in [
             (denied(Owner, Read, 0, false), GROUP, format!("chmod u+r {path}")),
             (denied(Owner, ReadAndWrite, 0, false), GROUP, format!("chmod u+rw {path}")),

@@ -25,8 +25,8 @@ use crate::common::{
 };
 use crate::http::{AUDIT_CHANGE_EVENT, AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
-    HostKeyPolicy, LoadedSettings, MASTER_KEY_FILE, SettingFault, Settings, environment_variables,
-    format_report,
+    HostKeyPolicy, LoadedSettings, MASTER_KEY_SETTING, SettingFault, Settings,
+    environment_variables, format_report,
 };
 use crate::{systemd, telemetry};
 
@@ -188,7 +188,7 @@ pub(super) fn log_unsafe_files(files: &[SettingFault]) {
 fn log_risks(settings: &Settings, files: &StartupFiles, addresses: &[SocketAddr]) {
     for fault in &files.optional_failures {
         match fault.key.as_str() {
-            MASTER_KEY_FILE => {
+            MASTER_KEY_SETTING => {
                 warn!(%fault, "master key not readable; logins fail with secret_unreadable until it is restored");
             }
             _ => warn!(%fault, "file not readable, but not required for a start"),

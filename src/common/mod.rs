@@ -44,9 +44,9 @@ pub use display::sanitize::{
 };
 pub use error_chain::{ErrorChain, root_cause};
 pub use file_trust::{
-    DeniedAccess, FileAccess, FileProtection, FileRisk, FileStatus, FileType, FileUser, ModeDenial,
-    OpenedFile, TrustedOwner, UserClass, file_risk, find_denied_access, inspect_folder, open_file,
-    open_folder, own_file_risk, structure_risk,
+    DeniedAccess, FileAccess, FileProtection, FileRisk, FileStatus, FileType, ModeDenial,
+    OpenedFile, SystemUser, TrustedOwner, UserClass, file_risk, find_denied_access, inspect_folder,
+    open_file, open_folder, own_file_risk, structure_risk,
 };
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;

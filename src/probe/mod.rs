@@ -45,4 +45,4 @@ pub use types::{
     AddLeftovers, DirectoryInspection, DirectoryOwner, KnownStores, MarkerClaim, PreviousMarker,
     ProbeExpectation, ProbeOptions, ProbeResult,
 };
-pub use worker::{WorkerUser, worker_main};
+pub use worker::worker_main;

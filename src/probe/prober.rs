@@ -15,11 +15,12 @@ use super::process::{RequestError, WorkerClient, WorkerProgram};
 use super::types::{
     DirectoryInspection, PreviousMarker, ProbeExpectation, ProbeOptions, ProbeResult,
 };
-use super::worker::WorkerUser;
 use super::worker::protocol::{
     DirectoryObservation, MarkerState, MountState, QuotaState, WorkerRequest, WorkerResponse,
 };
+use super::worker::user_args;
 use super::{capacity, errno};
+use crate::common::SystemUser;
 use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
 
 /// Prober of image directories. It is cheap to clone.
@@ -50,8 +51,8 @@ impl Prober {
 
     /// Makes the workers those of another user. Only root can do this.
     #[must_use]
-    pub fn with_user(mut self, user: &WorkerUser) -> Self {
-        Arc::make_mut(&mut self.program).args.extend(user.to_args());
+    pub fn with_user(mut self, user: &SystemUser) -> Self {
+        Arc::make_mut(&mut self.program).args.extend(user_args(user));
         self
     }
 

@@ -12,9 +12,9 @@ use super::files::{FileError, FilePolicy, FilePurpose, inspect_file};
 use super::sections::Settings;
 
 /// The key that names the file of the master key, which seals stored secrets.
-pub const MASTER_KEY_FILE: &str = "state.master_key_file";
+pub const MASTER_KEY_SETTING: &str = "state.master_key_file";
 /// The key that stands for the settings file itself.
-const SETTINGS_FILE: &str = "--config";
+const SETTINGS_OPTION: &str = "--config";
 /// Name of the master key in the state directory.
 const DEFAULT_MASTER_KEY: &str = "master-key";
 
@@ -33,7 +33,7 @@ pub struct FileReport {
 pub fn is_required_at_start(key: &str) -> bool {
     // Without the master key the daemon still shows and probes the stores. It does not create a new
     // key, so restoring the file makes every secret readable again.
-    key != MASTER_KEY_FILE
+    key != MASTER_KEY_SETTING
 }
 
 /// Returns true if a reload reads the file of this key again.
@@ -46,7 +46,7 @@ pub fn is_read_at_reload(key: &str) -> bool {
                 | "auth.access_keys_file"
                 | "auth.accounts_file"
                 | "callback.signing_secret_file"
-                | SETTINGS_FILE
+                | SETTINGS_OPTION
         )
 }
 
@@ -66,7 +66,7 @@ impl Settings {
             ("auth.tokens_file", self.auth.tokens_file.as_deref(), Secret),
             ("auth.access_keys_file", self.auth.access_keys_file.as_deref(), Secret),
             ("auth.accounts_file", self.auth.accounts_file.as_deref(), Secret),
-            (MASTER_KEY_FILE, self.state.master_key_file.as_deref(), Secret),
+            (MASTER_KEY_SETTING, self.state.master_key_file.as_deref(), Secret),
             ("callback.signing_secret_file", callback.signing_secret_file.as_deref(), Secret),
             ("callback.ca_file", callback.ca_file.as_deref(), Public),
             ("callback.client_cert", callback.client_cert.as_deref(), Public),
@@ -86,11 +86,13 @@ impl Settings {
         let own_key = self.state.dir.join(DEFAULT_MASTER_KEY);
         if self.state.master_key_file.as_ref() == Some(&own_key) {
             // A start creates the key there, as if the setting were absent.
-            report.unreadable.retain(|fault| fault.key != MASTER_KEY_FILE || !is_absent(&own_key));
+            report
+                .unreadable
+                .retain(|fault| fault.key != MASTER_KEY_SETTING || !is_absent(&own_key));
         }
         // The settings themselves have been read from it, possibly from a pipe.
         if let Some(path) = settings_file.filter(|path| is_readable(path, policy)) {
-            report.add_file(SETTINGS_FILE, path, FilePurpose::Public, policy);
+            report.add_file(SETTINGS_OPTION, path, FilePurpose::Public, policy);
         }
         report
     }

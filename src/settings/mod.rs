@@ -31,7 +31,7 @@ mod schema;
 mod sections;
 
 pub use error::{SettingFault, SettingsError, format_report};
-pub use file_check::{FileReport, MASTER_KEY_FILE, is_read_at_reload, is_required_at_start};
+pub use file_check::{FileReport, MASTER_KEY_SETTING, is_read_at_reload, is_required_at_start};
 pub use files::{
     DEFAULT_USER, FileError, FilePolicy, FilePurpose, daemon_owner, open_client_secret, read_file,
     read_text,

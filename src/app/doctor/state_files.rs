@@ -8,9 +8,9 @@ use nix::unistd::mkdtemp;
 
 use super::child::{ChildError, run_worker};
 use super::state_report::{CopyState, KeyState, LockState, StateReport, StateRequest};
+use crate::common::SystemUser;
 use crate::diagnosis::{KeyFact, StateDirFacts, StateDiskFact};
 use crate::model::{InodeCounts, NodeId};
-use crate::probe::WorkerUser;
 use crate::settings::StateSettings;
 
 /// The word that makes this program the worker. It is not a command for users.
@@ -91,9 +91,9 @@ impl StateView {
     }
 
     /// Returns the daemon's user, if this process is root and the daemon is not.
-    pub(super) fn daemon_user(&self) -> Option<WorkerUser> {
+    pub(super) fn daemon_user(&self) -> Option<SystemUser> {
         let (user, groups) = self.report.as_ref().ok()?.daemon.clone()?;
-        Some(WorkerUser { user, groups })
+        Some(SystemUser { user, groups })
     }
 
     /// Returns what the ledger needs to be read, or `None` if it was copied or does not exist.

@@ -21,7 +21,7 @@ const ACCESS_LIST_BYTES: usize = 64;
 
 /// A user of the system, with all of its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileUser {
+pub struct SystemUser {
     /// User id.
     pub user: u32,
     /// Ids of the main group and of the supplementary groups.
@@ -86,7 +86,7 @@ pub struct DeniedAccess {
 
 /// Returns the denial by the permission bits, or `None` if they grant the access. One class decides
 /// alone: the owner cannot read a file that only its group can read. Root has every access.
-fn mode_denial(status: &FileStatus, user: &FileUser, access: FileAccess) -> Option<ModeDenial> {
+fn mode_denial(status: &FileStatus, user: &SystemUser, access: FileAccess) -> Option<ModeDenial> {
     if user.user == 0 {
         return None;
     }
@@ -112,7 +112,7 @@ fn mode_denial(status: &FileStatus, user: &FileUser, access: FileAccess) -> Opti
 /// Returns the error of the system if this process cannot look the file up.
 pub fn find_denied_access(
     path: &Path,
-    user: &FileUser,
+    user: &SystemUser,
     access: FileAccess,
 ) -> io::Result<Option<DeniedAccess>> {
     let judge = |path: &Path, file: &dyn AsRawFd, status: FileStatus, access| {
@@ -153,8 +153,8 @@ mod tests {
     use super::UserClass::{Group, Others, Owner};
     use super::*;
 
-    fn daemon() -> FileUser {
-        FileUser { user: 64, groups: vec![65, 66] }
+    fn daemon() -> SystemUser {
+        SystemUser { user: 64, groups: vec![65, 66] }
     }
 
     fn status(user: u32, group: u32, mode: u32) -> FileStatus {
@@ -200,7 +200,7 @@ mod tests {
             let found = mode_denial(&status(user, group, mode), &daemon(), access);
             assert_eq!(found, expected, "{user}:{group} {mode:o} {access:?}");
         }
-        let root = FileUser { user: 0, groups: vec![0] };
+        let root = SystemUser { user: 0, groups: vec![0] };
         assert_eq!(mode_denial(&status(7, 7, 0), &root, ReadAndWrite), None);
     }
 
@@ -241,7 +241,7 @@ mod tests {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         // A user whom no test machine knows has the rights of the others.
-        let other = FileUser { user: 3_000_000_001, groups: vec![3_000_000_002] };
+        let other = SystemUser { user: 3_000_000_001, groups: vec![3_000_000_002] };
         let found = |path: &Path| {
             let denied = find_denied_access(path, &other, Read).unwrap();
             denied.map(|denied| (denied.path, denied.access))

@@ -8,7 +8,7 @@
 mod access;
 mod open;
 
-pub use access::{DeniedAccess, FileAccess, FileUser, ModeDenial, UserClass, find_denied_access};
+pub use access::{DeniedAccess, FileAccess, ModeDenial, SystemUser, UserClass, find_denied_access};
 pub use open::{OpenedFile, inspect_folder, open_file, open_folder};
 
 use std::path::PathBuf;

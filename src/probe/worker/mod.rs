@@ -31,7 +31,7 @@ use protocol::{
     AccessModes, AttributeState, ErrorKind, FileAttribute, WorkerError, WorkerOperation,
     WorkerRequest, WorkerResponse,
 };
-pub use worker_user::WorkerUser;
+pub(super) use worker_user::user_args;
 
 /// Size of the probe file, in bytes. It is one page, so that a disk that mishandles small writes is
 /// detected.
