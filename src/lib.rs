@@ -33,6 +33,7 @@
 //! | 5 | [`ssh`] | Verifies the login and the host behind it. |
 //! | 5 | [`tls`] | Loads certificates and configures TLS. |
 //! | 4 | [`wire`] | Defines the JSON of requests, responses and events. |
+//! | 4 | [`redaction`] | Decides what a report that leaves the node may show. |
 //! | 3 | [`settings`] | Reads and checks the settings. |
 //! | 2 | [`lifecycle`] | Decides the status of a store. |
 //! | 2 | [`delivery`] | Classifies the replies to notices and schedules the next delivery. |
@@ -79,6 +80,7 @@ pub mod model;
 pub mod notifier;
 pub mod probe;
 pub mod query;
+pub mod redaction;
 pub mod settings;
 pub mod ssh;
 pub mod systemd;

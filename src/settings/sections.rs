@@ -127,6 +127,16 @@ pub enum ReplyMode {
     Async,
 }
 
+impl ReplyMode {
+    /// Returns the value of the setting.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+        }
+    }
+}
+
 /// The section `[auth]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthSettings {
