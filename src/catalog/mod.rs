@@ -35,7 +35,7 @@ pub use language::Language;
 pub use messages::{KNOWN_MESSAGES, KnownMessage, find_messages};
 pub use phrases::{
     FINDING_LABELS, FindingLabels, duration_phrase, forecast_phrase, last_known_phrase,
-    status_phrase, total_phrase, unchecked_phrase,
+    status_phrase, total_phrase, unchecked_phrase, unmade_phrase,
 };
 pub use reasons::reason_guidance;
 pub use remedies::{fault_action, fault_commands, remedy_text, short_fault_action};

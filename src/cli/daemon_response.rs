@@ -19,8 +19,8 @@ pub struct DaemonResponse {
     pub status: StatusCode,
     /// The body, which is always JSON.
     pub body: Value,
-    /// The time after which the daemon asks for the next request, at most 5 minutes.
-    pub(super) retry_after: Option<Duration>,
+    /// The time after which the daemon asks for the next request.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl DaemonResponse {
@@ -29,7 +29,13 @@ impl DaemonResponse {
         let body = serde_json::from_slice(skip_byte_order_mark(body)).ok()?;
         let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let after = after.and_then(|text| retry_after(text, SystemClock.now()));
-        Some(Self { status, body, retry_after: after.map(|delay| delay.min(MAX_RETRY_AFTER)) })
+        Some(Self { status, body, retry_after: after })
+    }
+
+    /// Returns the time after which a command repeats the request: the one that the daemon asks
+    /// for, at most 5 minutes.
+    pub(super) fn honoured_delay(&self) -> Option<Duration> {
+        self.retry_after.map(|delay| delay.min(MAX_RETRY_AFTER))
     }
 
     /// Returns true if the same request may succeed later.

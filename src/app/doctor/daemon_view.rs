@@ -132,7 +132,7 @@ impl DaemonView {
         chosen: &[StoreReference],
         language: Language,
     ) -> Result<Self, String> {
-        let prefix = settings.server.agent_prefixes.first().map_or("", String::as_str);
+        let prefix = prefix(settings);
         let summary = ask(daemon, &format!("{prefix}/stores")).await;
         let stores = match summary {
             Ok(body) => list(&body, "stores"),
@@ -182,12 +182,18 @@ impl DaemonView {
     }
 }
 
-fn list(body: &Value, key: &str) -> Vec<Value> {
+/// Returns the prefix of the paths that the commands use.
+pub(super) fn prefix(settings: &Settings) -> &str {
+    settings.server.agent_prefixes.first().map_or("", String::as_str)
+}
+
+/// Returns the items of a list in an answer.
+pub(super) fn list(body: &Value, key: &str) -> Vec<Value> {
     body.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 /// Sends one question.
-async fn ask(daemon: &DaemonAddress, path: &str) -> Result<Value, AnswerProblem> {
+pub(super) async fn ask(daemon: &DaemonAddress, path: &str) -> Result<Value, AnswerProblem> {
     let reply = daemon.send_request_within(ANSWER_TIMEOUT, Method::GET, path).await;
     let reply = reply.map_err(|error| AnswerProblem::of_client(&error))?;
     if reply.status == StatusCode::OK && reply.body.is_object() {

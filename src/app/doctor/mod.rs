@@ -13,7 +13,8 @@
 //!
 //! # Never
 //!
-//! - It never changes a definition, a file or a status.
+//! - It never changes a definition, a file or a status. `--fresh` and `--login` let the
+//!   daemon make its own checks now.
 //! - It never touches an image directory or the state directory itself, because a dead disk would
 //!   hold its process.
 
@@ -21,6 +22,8 @@ mod child;
 mod configured;
 mod daemon_view;
 mod offline;
+mod output;
+mod requested;
 mod service;
 mod state_files;
 mod state_report;
@@ -31,22 +34,22 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::process::{ExitStatus, ending_signal};
 use crate::catalog::{DoctorCheck, Language};
-use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address, format_diagnosis, store_label};
-use crate::common::{
-    Clock as _, OutputReader, SystemClock, print_json, print_text, report_line, run_blocking,
-};
+use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address};
+use crate::common::{print_text, report_line, run_blocking};
 use crate::diagnosis::{Finding, Verdict, diagnose_state_dir};
 use crate::model::Secret;
 use crate::settings::{ListenUse, Settings, environment_variables};
-use crate::wire::{DIAGNOSIS_VERSION, FindingBody};
+use crate::wire::FindingBody;
 use daemon_view::DaemonView;
 use offline::OfflineView;
+use output::{Report, list_checks, prepare_output};
+use requested::RequestedChecks;
 use state_files::StateView;
 
 pub use configured::{SETTINGS_WORKER, settings_worker_main};
@@ -100,10 +103,10 @@ async fn check_and_show(
     language: Language,
 ) -> ExitStatus {
     let deadline = args.wait.map(|wait| Instant::now() + wait);
-    let report = match (examine(args, config, language).await, deadline) {
-        (Ok(first), Some(deadline)) => {
-            wait_until_well(first, deadline, async || examine(args, config, language).await).await
-        }
+    let mut requested = RequestedChecks::of_options(args);
+    let mut round = async || examine(args, config, language, &mut requested).await;
+    let report = match (round().await, deadline) {
+        (Ok(first), Some(deadline)) => wait_until_well(first, deadline, round).await,
         (first, _) => first,
     };
     match report {
@@ -120,35 +123,12 @@ async fn check_and_show(
     }
 }
 
-/// Writes the output.
-type WriteOutput = Box<dyn FnOnce() -> io::Result<OutputReader> + Send>;
-
-/// Everything that one round found.
-#[derive(Debug)]
-struct Report {
-    /// The findings as JSON, as in the body of a diagnosis.
-    checks: Vec<Value>,
-    /// The stores as the summary of the daemon lists them.
-    stores: Vec<Value>,
-}
-
-impl Report {
-    /// Returns the worst verdict. A check that could not run is no verdict.
-    fn worst(&self) -> Verdict {
-        let verdicts = self.checks.iter().filter_map(verdict_of);
-        verdicts.max().unwrap_or(Verdict::Ok).max(Verdict::Ok)
-    }
-}
-
-fn verdict_of(check: &Value) -> Option<Verdict> {
-    check.get("verdict")?.as_str()?.parse().ok()
-}
-
 /// Makes one round of all checks.
 async fn examine(
     args: &DoctorArgs,
     config: Option<&Path>,
     language: Language,
+    requested: &mut RequestedChecks,
 ) -> Result<Report, String> {
     let is_local = args.connection.daemon_url.is_none();
     let is_about_daemon = is_local && args.stores.is_empty();
@@ -175,8 +155,16 @@ async fn examine(
         .and_then(StateView::problem)
         .filter(|_| settings.server.socket.starts_with(&settings.state.dir));
     let mut view = match hung {
-        Some(problem) => DaemonView::not_asked(problem),
-        None => DaemonView::ask(&daemon, &settings, &args.stores, language).await?,
+        Some(problem) => {
+            requested.skip();
+            DaemonView::not_asked(problem)
+        }
+        None => {
+            // Their results are in the findings.
+            let monitor = looks_at_state.then_some(&settings.monitor);
+            requested.run(&daemon, daemon_view::prefix(&settings), &args.stores, monitor).await?;
+            DaemonView::ask(&daemon, &settings, &args.stores, language).await?
+        }
     };
     local.extend(view.local_findings(state.as_ref().and_then(StateView::lock)));
     let (mut has_secrets, mut knows_stores) = (None, false);
@@ -212,7 +200,8 @@ async fn examine(
         false => Finding::new(check, Verdict::Skipped, "does not concern what was asked for"),
     }));
     // The silence of the daemon is an error of what needs the daemon.
-    let lacks_daemon = local.iter().any(|it| it.lacks_daemon && is_chosen(it.check));
+    let lacks_daemon =
+        requested.lacks_daemon() || local.iter().any(|it| it.lacks_daemon && is_chosen(it.check));
     local.retain(|finding| {
         is_chosen(finding.check) || lacks_daemon && finding.check == DoctorCheck::ServiceAnswers
     });
@@ -222,7 +211,7 @@ async fn examine(
     let mut checks: Vec<Value> = own.chain(view.checks).collect();
     // The checks of the daemon come first, in the order of their ids.
     checks.sort_by_cached_key(|check| (!check["store"].is_null(), check_order(check)));
-    Ok(Report { checks, stores: view.stores })
+    Ok(Report { checks, stores: view.stores, requested: requested.clone() })
 }
 
 async fn look_at_state(is_wanted: bool, settings: &Settings) -> Option<StateView> {
@@ -286,11 +275,11 @@ fn check_order(check: &Value) -> (String, Option<DoctorCheck>) {
 async fn wait_until_well(
     mut report: Report,
     deadline: Instant,
-    round: impl AsyncFn() -> Result<Report, String>,
+    mut round: impl AsyncFnMut() -> Result<Report, String>,
 ) -> Result<Report, String> {
     let mut named_cause = String::new();
     while report.worst() > Verdict::Ok {
-        let cause = worst_cause(&report);
+        let cause = report.worst_cause();
         if cause != named_cause {
             report_line(format_args!("waiting: {cause}"));
             named_cause = cause;
@@ -308,63 +297,15 @@ async fn wait_until_well(
     Ok(report)
 }
 
-fn worst_cause(report: &Report) -> String {
-    let worst = report.checks.iter().filter(|check| verdict_of(check) == Some(report.worst()));
-    worst.map(store_label).next().unwrap_or_default()
-}
-
-/// Returns the exit status, and the function that writes the report.
-fn prepare_output(
-    args: &DoctorArgs,
-    language: Language,
-    report: &Report,
-) -> (ExitStatus, WriteOutput) {
-    let worst = report.worst();
-    let exit = match worst {
-        Verdict::Error => ExitStatus::Failed,
-        Verdict::Warning if args.strict => ExitStatus::Failed,
-        Verdict::Warning | Verdict::Ok | Verdict::Skipped => ExitStatus::Ok,
-    };
-    if !args.json && !args.checks.is_empty() {
-        let skipped = report.checks.iter().filter(|it| verdict_of(it) == Some(Verdict::Skipped));
-        for check in skipped {
-            report_line(format_args!("skipped: {}", skipped_label(check)));
-        }
-    }
-    let is_shown = |check: &&Value| !args.brief || verdict_of(check) > Some(Verdict::Ok);
-    if args.json {
-        let checks: Vec<&Value> = report.checks.iter().filter(is_shown).collect();
-        let document = json!({
-            "outputVersion": DIAGNOSIS_VERSION, "worst": worst.as_str(), "checks": checks,
-        });
-        return (exit, Box::new(move || print_json(&document)));
-    }
-    let text =
-        format_diagnosis(&report.checks, &report.stores, args.brief, SystemClock.now(), language);
-    (exit, Box::new(move || print_text(&text)))
-}
-
-/// Returns the store, the id and the need of a check that could not run.
-fn skipped_label(check: &Value) -> String {
-    let text = |pointer| check.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    format!("{} {} {}", text("/store/name"), text("/id"), text("/summary")).trim().to_owned()
-}
-
-fn list_checks(language: Language) -> String {
-    let width = DoctorCheck::ALL.iter().map(|check| check.as_str().len()).max().unwrap_or_default();
-    let line = |check: &DoctorCheck| {
-        format!("{:width$}  {}\n", check.as_str(), check.guidance().meaning.plain(language))
-    };
-    DoctorCheck::ALL.iter().map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn report(verdict: Verdict, id: &str) -> Report {
         let checks = vec![json!({"id": id, "verdict": verdict.as_str()})];
-        Report { checks, stores: Vec::new() }
+        Report { checks, ..Report::default() }
     }
 
     #[tokio::test]

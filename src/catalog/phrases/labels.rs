@@ -108,6 +108,15 @@ pub fn unchecked_phrase(stores: usize, language: Language) -> String {
     }
 }
 
+/// Returns the line about requested checks that were not made.
+pub fn unmade_phrase(unmade: usize, language: Language) -> String {
+    match language {
+        Language::English if unmade == 1 => "1 requested check was not made".to_owned(),
+        Language::English => format!("{unmade} requested checks were not made"),
+        Language::Chinese => format!("{unmade} 项请求的检查未执行"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

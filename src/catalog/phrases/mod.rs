@@ -6,5 +6,5 @@ mod labels;
 pub use forecast::forecast_phrase;
 pub use labels::{
     FINDING_LABELS, FindingLabels, duration_phrase, last_known_phrase, status_phrase, total_phrase,
-    unchecked_phrase,
+    unchecked_phrase, unmade_phrase,
 };

@@ -36,6 +36,14 @@ pub struct DoctorArgs {
     /// Repeat the checks until all is well, at most for this time, such as 60s or 5m.
     #[arg(long, value_name = "DURATION", value_parser = parse_wait)]
     pub wait: Option<Duration>,
+    /// Let the daemon probe each store first, as its monitor does. It takes one request for a store
+    /// in monitor.interval.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Let the daemon log in to the server of each store first. A login that the server rejects
+    /// counts as each other one, and the last one before the logins are suspended is not made.
+    #[arg(long)]
+    pub login: bool,
     /// Language of the output: en or zh [default: that of LC_ALL, LC_MESSAGES or LANG]
     #[arg(long, value_name = "LANGUAGE", value_parser = PossibleValuesParser::new(["en", "zh"])
         .try_map(|word| word.parse::<Language>()), hide_possible_values = true)]

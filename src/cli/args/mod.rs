@@ -65,7 +65,11 @@ pub enum Command {
     /// Check the settings and the files that they name, and list every fault.
     CheckConfig,
     /// Check the daemon, its settings and its stores, and show what is wrong, what it means and
-    /// what helps. This changes no definition and no file.
+    /// what helps.
+    ///
+    /// This changes no definition and no file. With --fresh and --login,
+    /// the daemon looks now, and what it sees counts as the result of its own monitor: a store may
+    /// be disconnected or reconnected by it.
     Doctor(Box<DoctorArgs>),
     /// Mark a directory as an image store (run this as root).
     Init(InitArgs),

@@ -133,7 +133,7 @@ impl CommandRunner {
                     return self.show_inventory(&reply);
                 }
                 Ok(StreamStart::Refused(reply)) => {
-                    asked_delay = reply.retry_after;
+                    asked_delay = reply.honoured_delay();
                     report_failure(&mut last_failure, self.describe_refusal(&reply));
                 }
                 Err(error) if error.is_temporary() => {

@@ -109,7 +109,10 @@ impl CommandRunner {
     async fn read_daemon(&self, path: &str) -> Result<Option<DaemonResponse>, WaitError> {
         let reply = self.daemon.send_request(Method::GET, path, None).await?;
         if reply.may_pass() {
-            return Err(WaitError::Temporary(self.describe_refusal(&reply), reply.retry_after));
+            return Err(WaitError::Temporary(
+                self.describe_refusal(&reply),
+                reply.honoured_delay(),
+            ));
         }
         if !reply.status.is_success() {
             return self.show_inventory(&reply).map(|_| None).map_err(WaitError::Final);

@@ -1,0 +1,111 @@
+//! The findings of one round, their worst verdict, and their output.
+
+use std::io;
+
+use serde_json::{Map, Value};
+
+use super::requested::RequestedChecks;
+use crate::app::process::ExitStatus;
+use crate::catalog::{DoctorCheck, Language, unmade_phrase};
+use crate::cli::{DoctorArgs, format_diagnosis, store_label};
+use crate::common::{Clock as _, OutputReader, SystemClock, print_json, print_text, report_line};
+use crate::diagnosis::Verdict;
+use crate::wire::DIAGNOSIS_VERSION;
+
+/// Writes the output.
+pub(super) type WriteOutput = Box<dyn FnOnce() -> io::Result<OutputReader> + Send>;
+
+/// Everything that one round found.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The findings as JSON, as in the body of a diagnosis.
+    pub(super) checks: Vec<Value>,
+    /// The stores as the summary of the daemon lists them.
+    pub(super) stores: Vec<Value>,
+    /// The checks that the daemon was asked to make.
+    pub(super) requested: RequestedChecks,
+}
+
+impl Report {
+    /// Returns the worst verdict. A check that could not run is no verdict. A requested check that
+    /// was not made is a warning.
+    pub(super) fn worst(&self) -> Verdict {
+        let verdicts = self.checks.iter().filter_map(verdict_of);
+        let least = match self.requested.has_problem() {
+            true => Verdict::Warning,
+            false => Verdict::Ok,
+        };
+        verdicts.max().unwrap_or(Verdict::Ok).max(least)
+    }
+
+    /// Returns the label of the worst finding.
+    pub(super) fn worst_cause(&self) -> String {
+        let worst = self.checks.iter().filter(|check| verdict_of(check) == Some(self.worst()));
+        let cause = worst.map(store_label).next();
+        cause.or_else(|| self.requested.first_problem()).unwrap_or_default()
+    }
+
+    /// Returns the JSON output, with `brief` only what is not well.
+    pub(super) fn to_json(&self, brief: bool) -> Value {
+        let is_shown = |check: &&Value| !brief || verdict_of(check) > Some(Verdict::Ok);
+        let checks: Vec<&Value> = self.checks.iter().filter(is_shown).collect();
+        let mut document = Map::new();
+        document.insert("outputVersion".to_owned(), DIAGNOSIS_VERSION.into());
+        document.insert("worst".to_owned(), self.worst().as_str().into());
+        document.insert("checks".to_owned(), checks.into_iter().cloned().collect());
+        if self.requested.is_wanted() {
+            document.insert("requested".to_owned(), self.requested.to_json(brief).into());
+        }
+        document.into()
+    }
+}
+
+fn verdict_of(check: &Value) -> Option<Verdict> {
+    check.get("verdict")?.as_str()?.parse().ok()
+}
+
+/// Returns the exit status, and the function that writes the report.
+pub(super) fn prepare_output(
+    args: &DoctorArgs,
+    language: Language,
+    report: &Report,
+) -> (ExitStatus, WriteOutput) {
+    let worst = report.worst();
+    let exit = match worst {
+        Verdict::Error => ExitStatus::Failed,
+        Verdict::Warning if args.strict => ExitStatus::Failed,
+        Verdict::Warning | Verdict::Ok | Verdict::Skipped => ExitStatus::Ok,
+    };
+    if !args.json && !args.checks.is_empty() {
+        let skipped = report.checks.iter().filter(|it| verdict_of(it) == Some(Verdict::Skipped));
+        for check in skipped {
+            report_line(format_args!("skipped: {}", skipped_label(check)));
+        }
+    }
+    if args.json {
+        let document = report.to_json(args.brief);
+        return (exit, Box::new(move || print_json(&document)));
+    }
+    let mut text =
+        format_diagnosis(&report.checks, &report.stores, args.brief, SystemClock.now(), language);
+    let unmade = report.requested.to_json(true).len();
+    if unmade > 0 {
+        text.push_str(&format!("{}\n", unmade_phrase(unmade, language)));
+    }
+    (exit, Box::new(move || print_text(&text)))
+}
+
+/// Returns the store, the id and the need of a check that could not run.
+fn skipped_label(check: &Value) -> String {
+    let text = |pointer| check.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    format!("{} {} {}", text("/store/name"), text("/id"), text("/summary")).trim().to_owned()
+}
+
+/// Returns the ids of all checks, each with the fact that it verifies.
+pub(super) fn list_checks(language: Language) -> String {
+    let width = DoctorCheck::ALL.iter().map(|check| check.as_str().len()).max().unwrap_or_default();
+    let line = |check: &DoctorCheck| {
+        format!("{:width$}  {}\n", check.as_str(), check.guidance().meaning.plain(language))
+    };
+    DoctorCheck::ALL.iter().map(line).collect()
+}
