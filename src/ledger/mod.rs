@@ -34,6 +34,7 @@ pub use change::LedgerChange;
 pub use error::CommitError;
 pub use handle::{Ledger, ReadError};
 pub use open::copy::LedgerCopy;
+pub use open::migrations::LEDGER_FORMAT;
 pub use open::state_dir::{
     LOCK_FILE, NODE_ID_FILE, StateDir, StateDirError, UnsafeStatePath, inspect_state_dir,
     read_node_id,

@@ -39,3 +39,18 @@ pub use prepared::{LoginServer, PreparedLogin, ResolvedLogin};
 #[cfg(test)]
 pub(crate) use session::host_key::HostKeyCheck;
 pub use verifier::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};
+
+/// The library of the SSH protocol, with its version.
+pub const SSH_LIBRARY: &str = "russh 0.65.1";
+
+#[cfg(test)]
+mod tests {
+    use super::SSH_LIBRARY;
+
+    #[test]
+    fn the_library_is_named_with_the_version_of_the_build() {
+        let (name, version) = SSH_LIBRARY.split_once(' ').unwrap();
+        let package = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        assert!(include_str!("../../Cargo.lock").contains(&package), "{package}");
+    }
+}

@@ -82,6 +82,17 @@ impl AnswerProblem {
         }
     }
 
+    /// Returns the sentence.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::NotAsked(text)
+            | Self::Unreachable(text)
+            | Self::TimedOut(text)
+            | Self::Refused(text)
+            | Self::Foreign(text) => text,
+        }
+    }
+
     /// Returns the finding about the version of the daemon.
     fn version_finding(&self) -> Finding {
         let check = DoctorCheck::ProgramVersion;
@@ -109,7 +120,7 @@ pub(super) struct DaemonView {
     /// The stores of its summary.
     pub(super) stores: Vec<Value>,
     /// The version of the daemon.
-    version: Option<String>,
+    pub(super) version: Option<String>,
     /// The reason why there is no answer.
     pub(super) problem: Option<AnswerProblem>,
 }

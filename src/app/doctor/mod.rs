@@ -13,8 +13,8 @@
 //!
 //! # Never
 //!
-//! - It never changes a definition, a file or a status. `--fresh` and `--login` let the
-//!   daemon make its own checks now.
+//! - It never changes a definition, a file or a status. `--report` creates one file, and `--fresh`
+//!   and `--login` let the daemon make its own checks now.
 //! - It never touches an image directory or the state directory itself, because a dead disk would
 //!   hold its process.
 
@@ -23,6 +23,7 @@ mod configured;
 mod daemon_view;
 mod offline;
 mod output;
+mod report;
 mod requested;
 mod service;
 mod state_files;
@@ -49,6 +50,7 @@ use crate::wire::FindingBody;
 use daemon_view::DaemonView;
 use offline::OfflineView;
 use output::{Report, list_checks, prepare_output};
+use report::{Background, make_report, write_report_file};
 use requested::RequestedChecks;
 use state_files::StateView;
 
@@ -70,6 +72,10 @@ pub fn run_doctor(args: &DoctorArgs, config: Option<&Path>, locale: Language) ->
     let language = args.lang.unwrap_or(locale);
     if args.list_checks {
         return ExitStatus::Ok.after_output(print_text(&list_checks(language)));
+    }
+    if args.json && args.writes_report_to_stdout() {
+        report_line("--json and --report - both write to the standard output: omit --json");
+        return ExitStatus::Usage;
     }
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -112,12 +118,32 @@ async fn check_and_show(
     match report {
         Ok(report) => {
             let (exit, write) = prepare_output(args, language, &report);
+            let exit = write_report(args, &report, exit).await;
             // The reader of the output may be slow, and a signal still ends this command.
             let written = run_blocking(Instant::now() + OUTPUT_TIMEOUT, write).await;
             exit.after_output(written.unwrap_or_else(|error| Err(io::Error::other(error))))
         }
         Err(error) => {
             report_line(error);
+            ExitStatus::Failed
+        }
+    }
+}
+
+/// Writes the report that the arguments name, if they do. Says on stderr where it is. Returns the
+/// exit status, which is a failure if the report was not written.
+async fn write_report(args: &DoctorArgs, report: &Report, exit: ExitStatus) -> ExitStatus {
+    let Some(target) = &args.report else { return exit };
+    let (is_stdout, document) = (args.writes_report_to_stdout(), make_report(report).await);
+    match write_report_file(target, is_stdout, &document).await {
+        Ok(()) if is_stdout => exit,
+        Ok(()) => {
+            let target = target.display();
+            report_line(format_args!("report: written to {target}; read it before you send it"));
+            exit
+        }
+        Err(problem) => {
+            report_line(format_args!("report: {problem}"));
             ExitStatus::Failed
         }
     }
@@ -211,7 +237,17 @@ async fn examine(
     let mut checks: Vec<Value> = own.chain(view.checks).collect();
     // The checks of the daemon come first, in the order of their ids.
     checks.sort_by_cached_key(|check| (!check["store"].is_null(), check_order(check)));
-    Ok(Report { checks, stores: view.stores, requested: requested.clone() })
+    let background = args.report.is_some().then(|| Background {
+        prefix: daemon_view::prefix(&settings).to_owned(),
+        settings: loaded.ok(),
+        daemon,
+        is_local,
+        state,
+        is_answered: view.problem.is_none(),
+        daemon_version: view.version,
+    });
+    let has_choice = !args.stores.is_empty();
+    Ok(Report { checks, stores: view.stores, requested: requested.clone(), background, has_choice })
 }
 
 async fn look_at_state(is_wanted: bool, settings: &Settings) -> Option<StateView> {

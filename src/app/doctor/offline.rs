@@ -139,6 +139,7 @@ fn store_line(loaded: &LoadedStore) -> Value {
     json!({
         "name": loaded.store.name,
         "uuid": loaded.store.uuid.to_string(),
+        "url": loaded.store.image_dir.as_str(),
         "status": loaded.durable.status.as_str(),
         "since": loaded.durable.since.to_string(),
         "lastKnown": true,

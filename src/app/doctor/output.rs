@@ -4,11 +4,14 @@ use std::io;
 
 use serde_json::{Map, Value};
 
+use super::report::Background;
 use super::requested::RequestedChecks;
 use crate::app::process::ExitStatus;
 use crate::catalog::{DoctorCheck, Language, unmade_phrase};
 use crate::cli::{DoctorArgs, format_diagnosis, store_label};
-use crate::common::{Clock as _, OutputReader, SystemClock, print_json, print_text, report_line};
+use crate::common::{
+    Clock as _, OutputReader, SystemClock, print_json, print_text, report_line, report_text,
+};
 use crate::diagnosis::Verdict;
 use crate::wire::DIAGNOSIS_VERSION;
 
@@ -24,6 +27,10 @@ pub(super) struct Report {
     pub(super) stores: Vec<Value>,
     /// The checks that the daemon was asked to make.
     pub(super) requested: RequestedChecks,
+    /// The facts that only a report to others needs.
+    pub(super) background: Option<Background>,
+    /// True if only some stores were chosen.
+    pub(super) has_choice: bool,
 }
 
 impl Report {
@@ -43,6 +50,12 @@ impl Report {
         let worst = self.checks.iter().filter(|check| verdict_of(check) == Some(self.worst()));
         let cause = worst.map(store_label).next();
         cause.or_else(|| self.requested.first_problem()).unwrap_or_default()
+    }
+
+    /// Returns true if a line of the history concerns a store of this round.
+    pub(super) fn concerns(&self, line: &Value) -> bool {
+        let uuid = line.get("store");
+        !self.has_choice || self.stores.iter().any(|store| store.get("uuid") == uuid)
     }
 
     /// Returns the JSON output, with `brief` only what is not well.
@@ -91,6 +104,15 @@ pub(super) fn prepare_output(
     let unmade = report.requested.to_json(true).len();
     if unmade > 0 {
         text.push_str(&format!("{}\n", unmade_phrase(unmade, language)));
+    }
+    if args.writes_report_to_stdout() {
+        return (
+            exit,
+            Box::new(move || {
+                report_text(&text);
+                Ok(OutputReader::Present)
+            }),
+        );
     }
     (exit, Box::new(move || print_text(&text)))
 }

@@ -10,7 +10,7 @@ use crate::common::Timestamp;
 use crate::diagnosis::{Finding, Verdict};
 
 /// The unit of the package.
-const UNIT: &str = "imagestore-agent.service";
+pub(super) const UNIT: &str = "imagestore-agent.service";
 /// The properties that `systemctl show` prints (systemd.unit(5), org.freedesktop.systemd1(5)).
 const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,NRestarts,ActiveEnterTimestamp";
 /// Timeout of `systemctl`. It answers within milliseconds.
@@ -21,13 +21,20 @@ const SYSTEMD_FOLDER: &str = "/run/systemd/system";
 /// again.
 const MANY_RESTARTS: u32 = 3;
 
+/// The need of what systemd knows, where it does not run.
+pub(super) const NO_SYSTEMD: &str = "systemd, which does not manage this system";
+
+/// Returns true if systemd manages this system.
+#[expect(clippy::disallowed_methods, reason = "the folder is in memory")]
+pub(super) fn is_booted() -> bool {
+    Path::new(SYSTEMD_FOLDER).exists()
+}
+
 /// Returns the finding about the unit.
 pub(super) async fn diagnose_service() -> Finding {
     let check = DoctorCheck::ServiceRunning;
-    #[expect(clippy::disallowed_methods, reason = "the folder is in memory")]
-    let is_booted = Path::new(SYSTEMD_FOLDER).exists();
-    if !is_booted {
-        return Finding::skipped(check, "systemd, which does not manage this system");
+    if !is_booted() {
+        return Finding::skipped(check, NO_SYSTEMD);
     }
     let args = ["show", UNIT, "--timestamp=unix", "--property", PROPERTIES];
     match run_child("systemctl", args, SYSTEMCTL_TIMEOUT).await {

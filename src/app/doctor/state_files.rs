@@ -77,6 +77,14 @@ impl StateView {
         self.report.as_ref().ok().map(|report| &report.lock)
     }
 
+    /// Returns the process that holds the lock, if there is one.
+    pub(super) fn daemon_pid(&self) -> Option<u32> {
+        match self.lock() {
+            Some(LockState::Held(pid)) => *pid,
+            _ => None,
+        }
+    }
+
     /// Returns the id of this installation, or `None` before its first start or if nothing is known
     /// about the directory.
     ///

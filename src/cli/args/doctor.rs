@@ -1,5 +1,6 @@
 //! Arguments of the command `doctor`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -8,6 +9,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use super::connection::ConnectionArgs;
 use crate::catalog::{DoctorCheck, Language};
 use crate::cli::store_reference::StoreReference;
+
+/// The name of a file that stands for the standard output.
+const STDOUT: &str = "-";
 
 /// `doctor`
 #[derive(Debug, Args)]
@@ -44,6 +48,10 @@ pub struct DoctorArgs {
     /// counts as each other one, and the last one before the logins are suspended is not made.
     #[arg(long)]
     pub login: bool,
+    /// Write a report without secrets to this new file, to send it to those who help. `-` is the
+    /// standard output, and the findings then go to stderr.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Language of the output: en or zh [default: that of LC_ALL, LC_MESSAGES or LANG]
     #[arg(long, value_name = "LANGUAGE", value_parser = PossibleValuesParser::new(["en", "zh"])
         .try_map(|word| word.parse::<Language>()), hide_possible_values = true)]
@@ -51,6 +59,13 @@ pub struct DoctorArgs {
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+impl DoctorArgs {
+    /// Returns true if the report goes to the standard output.
+    pub fn writes_report_to_stdout(&self) -> bool {
+        self.report.as_deref() == Some(Path::new(STDOUT))
+    }
 }
 
 /// Reads a duration of 1 s to 1 h.

@@ -67,7 +67,7 @@ pub enum Command {
     /// Check the daemon, its settings and its stores, and show what is wrong, what it means and
     /// what helps.
     ///
-    /// This changes no definition and no file. With --fresh and --login,
+    /// This changes no definition and no file; only --report creates one. With --fresh and --login,
     /// the daemon looks now, and what it sees counts as the result of its own monitor: a store may
     /// be disconnected or reconnected by it.
     Doctor(Box<DoctorArgs>),

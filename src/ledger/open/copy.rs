@@ -6,8 +6,9 @@ use super::integrity::{Integrity, check_integrity};
 use super::{OpenError, migrations, open_connection};
 use crate::common::ErrorChain;
 use crate::ledger::tables::stores::LoadedStore;
-use crate::ledger::tables::{RowError, outbox, stores};
-use crate::model::Position;
+use crate::ledger::tables::{RowError, events, generation, outbox, stores};
+use crate::lifecycle::{EventItem, EventQuery};
+use crate::model::{EventCursor, Position};
 
 /// The contents of a copied ledger.
 #[derive(Debug)]
@@ -44,6 +45,57 @@ impl LedgerCopy {
             RowError::Sqlite(source) => OpenError::Sqlite { path, source },
             bad => OpenError::Damaged { path, what: ErrorChain(&bad).to_string() },
         })
+    }
+
+    /// Returns the newest events of a copy that was read, with the gaps between them, at most
+    /// `count`, oldest first. The call blocks on the disk of the copy.
+    ///
+    /// # Errors
+    /// Returns [`OpenError`] if the copy cannot be read.
+    pub fn newest_events(copy: &Path, count: usize) -> Result<Vec<EventItem>, OpenError> {
+        read_newest_events(copy, count).map_err(|error| match error {
+            RowError::Sqlite(source) => OpenError::Sqlite { path: copy.to_owned(), source },
+            bad => {
+                let what = ErrorChain(&bad).to_string();
+                OpenError::Damaged { path: copy.to_owned(), what }
+            }
+        })
+    }
+}
+
+/// The factor by which the number of searched ids grows until enough events are found.
+const SEARCH_GROWTH: u64 = 16;
+/// The number of events of one read.
+const PAGE_EVENTS: u32 = 256;
+
+fn read_newest_events(copy: &Path, count: usize) -> Result<Vec<EventItem>, RowError> {
+    let connection = open_connection(copy)?;
+    let generation = generation::load_generation(&connection)?;
+    let newest = events::newest_id(&connection)?;
+    let mut span = u64::try_from(count).unwrap_or(u64::MAX);
+    loop {
+        let id = newest.saturating_sub(span);
+        let mut after = EventCursor { generation, id };
+        let mut found = Vec::new();
+        loop {
+            let query = EventQuery {
+                after: Some(after),
+                store: None,
+                kinds: Vec::new(),
+                limit: PAGE_EVENTS,
+            };
+            let page = events::read_page(&connection, &query)?;
+            found.extend(page.items);
+            found.drain(..found.len().saturating_sub(count));
+            if page.is_last {
+                break;
+            }
+            after = page.next;
+        }
+        if found.len() >= count || span >= newest {
+            return Ok(found);
+        }
+        span = span.saturating_mul(SEARCH_GROWTH);
     }
 }
 

@@ -213,6 +213,9 @@ const V5_CHANGES: &str = "
     ) STRICT;
 ";
 
+/// The format of the ledgers that this version writes.
+pub const LEDGER_FORMAT: usize = MIGRATIONS.len();
+
 /// Returns the version after the last migration.
 pub(super) fn latest_version(migration_list: &[Migration]) -> i32 {
     i32::try_from(migration_list.len()).unwrap_or(i32::MAX)

@@ -21,6 +21,7 @@ mod directory_damage;
 mod disk_faults;
 mod doctor;
 mod doctor_offline;
+mod doctor_report;
 mod doctor_requested;
 mod environment;
 mod events;
