@@ -199,7 +199,7 @@ fn an_init_as_root_gives_away_nothing_that_another_user_has_put_there() {
         assert_eq!(status(&victim), before, "{why}");
         assert!(!scene.path("registry").exists(), "{why}");
         if why.starts_with("belongs") {
-            let command = format!("`chown {NOBODY}:{NOBODY} {}`", victim.display());
+            let command = format!("run chown {NOBODY}:{NOBODY} {}, else", victim.display());
             assert!(text.contains(&command), "{text}");
         }
     }
