@@ -119,7 +119,11 @@ fn examples(path: &str, item: &Value, method: &'static str, scene: &Scene) -> Ve
 async fn send(agent: &Agent, example: &Example) -> Value {
     let line = format!("{} {}", example.method.to_uppercase(), example.path);
     let body = example.body.as_ref().map(Value::to_string).unwrap_or_default();
-    let headers = format!("{}Content-Type: application/json\r\n", example.headers);
+    // A stream has no end.
+    let headers = format!(
+        "{}Accept: application/json\r\nContent-Type: application/json\r\n",
+        example.headers
+    );
     let request =
         HttpRequest { token: Some(TOKEN), headers: &headers, ..HttpRequest::new(&line, &body) };
     let stream = TcpStream::connect(agent.address()).await.unwrap();
