@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    AcceptError, AddError, CapacityHistory, OutcomeRecorder, SpaceSharers, StoreSnapshot,
-    UpdateRefusal,
+    AcceptError, AddError, AttemptWatch, CapacityHistory, OutcomeRecorder, SpaceSharers,
+    StoreSnapshot, UpdateRefusal,
 };
 use crate::lifecycle::{RequestedCheck, StoreHistory};
 use crate::model::{
@@ -79,6 +79,10 @@ pub trait StoreService: Clone + Send + Sync + 'static {
 
     /// Returns one store, or `None` if no such store is served.
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>>;
+
+    /// Watches the attempts of a store, beginning with the running one. Returns `None` if no such
+    /// store is served.
+    fn watch_attempts(&self, uuid: StoreUuid) -> Option<AttemptWatch>;
 
     /// Returns the other stores that share the space of a store. The time does not depend on the
     /// number of stores.

@@ -1,8 +1,8 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
 //! that is safe to display, the output of the commands, error chains, address lists, the owner and
 //! the mode of files, files of one entry a line, enums with a text for each variant, locks, work
-//! that blocks its thread, long loops that leave it to others, errors for lack of a resource, the
-//! port of a URL, crash points for tests.
+//! that blocks its thread, the phases of work, long loops that leave it to others, errors for lack
+//! of a resource, the port of a URL, crash points for tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -29,8 +29,8 @@ mod url_port;
 pub use backoff::Backoff;
 pub use byte_order_mark::skip_byte_order_mark;
 pub use concurrency::{
-    BlockingError, THREAD_KEEP_ALIVE, for_each_fairly, ignore_poison, keep_thread_alive,
-    lock_unpoisoned, run_blocking,
+    BlockingError, PhaseEnd, PhaseObserver, THREAD_KEEP_ALIVE, for_each_fairly, ignore_poison,
+    keep_thread_alive, lock_unpoisoned, observe_phases, report_phase, run_blocking, run_phase,
 };
 pub use crash_points::crash_point;
 pub use display::console::{

@@ -20,8 +20,13 @@ use super::worker::protocol::{
 };
 use super::worker::user_args;
 use super::{capacity, errno};
-use crate::common::SystemUser;
+use crate::common::{SystemUser, report_phase, run_phase};
 use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
+
+/// The phase of the examination in the progress of an attempt.
+const EXAMINE_PHASE: &str = "examine";
+/// The phase of the write in the progress of an attempt.
+const WRITE_PHASE: &str = "write";
 
 /// Prober of image directories. It is cheap to clone.
 #[derive(Clone, Debug)]
@@ -106,12 +111,17 @@ impl Prober {
         expectation: &ProbeExpectation,
         deadline: Instant,
     ) -> (Result<DirectoryInspection, Fault>, Option<Result<WriteOutcome, Fault>>) {
+        let began = Instant::now();
         let mut client = match WorkerClient::spawn(slot, &self.program, dir, deadline).await {
             Ok(client) => client,
-            Err(fault) => return (Err(fault), None),
+            Err(fault) => {
+                let outcome = Err(fault);
+                report_phase(EXAMINE_PHASE, began.elapsed(), &outcome);
+                return (outcome, None);
+            }
         };
-        let (inspection, observed) = match self.run_inspection(&mut client, dir, expectation).await
-        {
+        let inspecting = self.run_inspection(&mut client, dir, expectation);
+        let (inspection, observed) = match run_phase(EXAMINE_PHASE, inspecting).await {
             Ok(result) => result,
             Err(fault) => return (Err(client.kill(fault).await), None),
         };
@@ -120,8 +130,11 @@ impl Prober {
             return (Ok(inspection), None);
         };
         let probe = probe_file(self.options.node_id);
-        let response = client.send_request(&WorkerRequest::Write { probe, make_folder }).await;
-        match write_outcome(response, &observed, expectation) {
+        let writing = async {
+            let response = client.send_request(&WorkerRequest::Write { probe, make_folder }).await;
+            write_outcome(response, &observed, expectation)
+        };
+        match run_phase(WRITE_PHASE, writing).await {
             Ok((write, created)) => {
                 client.end().await;
                 (Ok(DirectoryInspection { created_folder: created, ..inspection }), Some(Ok(write)))

@@ -1,11 +1,11 @@
-//! The phases of a login check: their names in a fault and their durations. This module never
-//! limits the duration of a phase.
+//! The phases of a login check: their names in a fault, their durations, and the report of their
+//! ends. This module never limits the duration of a phase.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::common::string_enum;
+use crate::common::{report_phase, string_enum};
 use crate::model::Fault;
 
 use super::deadline::PhaseLimit;
@@ -27,6 +27,16 @@ string_enum! {
         Authentication = "authentication",
         /// The check that the server is this node.
         Proof = "proof",
+    }
+}
+
+impl LoginPhase {
+    /// Returns the word of the phase in the progress of an attempt.
+    fn progress_word(self) -> &'static str {
+        match self {
+            Self::Authentication => "auth",
+            other => other.as_str(),
+        }
     }
 }
 
@@ -55,9 +65,9 @@ pub(super) async fn limit_phase<T>(
     time_phase(phase, work).await.map_err(|fault| limit.explain(fault, Instant::now()))
 }
 
-/// Runs one phase and returns its result with its duration. A fault gets the duration as the fact
-/// `milliseconds`. A fault that already has a `phase` keeps it, because it is more specific than
-/// `phase`.
+/// Runs one phase and returns its result with its duration, and reports its end. A fault gets the
+/// duration as the fact `milliseconds`. A fault that already has a `phase` keeps it, because it is
+/// more specific than `phase`.
 pub(super) async fn time_phase<T>(
     phase: LoginPhase,
     work: impl Future<Output = Result<T, Fault>>,
@@ -65,6 +75,7 @@ pub(super) async fn time_phase<T>(
     let start = Instant::now();
     let outcome = work.await;
     let duration = start.elapsed();
+    report_phase(phase.progress_word(), duration, &outcome);
     match outcome {
         Ok(value) => Ok((value, duration)),
         Err(fault) => Err(fault

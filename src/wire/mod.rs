@@ -29,14 +29,14 @@ pub use request::{
     parse_version_request,
 };
 pub use response::{
-    CapacityBody, CapacityHistoryBody, CapacityPoint, CapacityResponse, CapacitySummary,
-    ConditionBody, CountResponse, DIAGNOSIS_VERSION, DateFormat, DeliveryBody, DiagnosisResponse,
-    DiagnosisTotal, ERROR_CODES, EmptyResponse, ErrorCode, ErrorResponse, EventLine, EventPageBody,
-    FilesystemBody, FindingBody, ForecastBody, GapLine, HealthBody, HistoryLine, HookSummary,
-    HostKeyBody, HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse,
-    LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory,
-    REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse,
-    SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse,
-    VersionResponse, ZoneBody, failure_text,
+    AttemptBody, AttemptOverLine, CapacityBody, CapacityHistoryBody, CapacityPoint,
+    CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DIAGNOSIS_VERSION, DateFormat,
+    DeliveryBody, DiagnosisResponse, DiagnosisTotal, ERROR_CODES, EmptyResponse, ErrorCode,
+    ErrorResponse, EventLine, EventPageBody, FilesystemBody, FindingBody, ForecastBody, GapLine,
+    HealthBody, HistoryLine, HookSummary, HostKeyBody, HostProofBody, InitResponse, InventoryBody,
+    InventoryResponse, JobResponse, LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse,
+    PageResponse, PartialInventory, PhaseLine, REMEDY_MARK, ReadinessResponse, ServerClass,
+    SessionResponse, SessionValidityResponse, SingleStoreResponse, StoreSummary, StuckWorkerBody,
+    SummaryResponse, TypesResponse, VersionResponse, ZoneBody, failure_text,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

@@ -12,6 +12,7 @@ use super::worker::{PreparedWorker, ProbeLimit, StoreWorker};
 use super::{CheckResults, LoginResult, login, probe_expectation, run_attempt};
 use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, faults};
+use crate::common::{PhaseObserver, observe_phases};
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, ProcessId, Store};
 use crate::probe::ProbeResult;
@@ -136,8 +137,8 @@ impl RunningChecks {
 
     /// Starts to acquire what an attempt needs of the daemon. The attempt replaces a login of the
     /// monitor, but waits for its probe. On a slow disk a killed worker exits late, so that a
-    /// healthy disk would look stuck.
-    pub(crate) fn start_preparation(&mut self, store: &Store) {
+    /// healthy disk would look stuck. The observer gets the phases.
+    pub(crate) fn start_preparation(&mut self, store: &Store, observer: PhaseObserver) {
         if let Some(login) = self.login_task.take() {
             login.abort();
             self.in_flight.login = false;
@@ -153,7 +154,7 @@ impl RunningChecks {
             let overdue = |_| Err(faults::attempt_overdue(context.attempt_timeout));
             CompletedCheck::Prepared(Box::new(prepared.unwrap_or_else(overdue)))
         };
-        self.tasks.spawn(preparation.instrument(span));
+        self.tasks.spawn(observe_phases(observer, preparation).instrument(span));
     }
 
     /// Keeps what was prepared until [`RunningChecks::start_attempt`].
@@ -166,8 +167,8 @@ impl RunningChecks {
         self.prepared = None;
     }
 
-    /// Starts the checks of a prepared attempt.
-    pub(crate) fn start_attempt(&mut self, id: AttemptId, store: &Store) {
+    /// Starts the checks of a prepared attempt. The observer gets their phases.
+    pub(crate) fn start_attempt(&mut self, id: AttemptId, store: &Store, observer: PhaseObserver) {
         let (context, store, worker) =
             (Arc::clone(&self.context), store.clone(), self.worker.clone());
         let logins = self.logins.clone();
@@ -184,7 +185,7 @@ impl RunningChecks {
             let outcome = results.map_err(|_| faults::attempt_overdue(context.attempt_timeout));
             CompletedCheck::Attempt(id, Box::new(outcome))
         };
-        self.tasks.spawn(checks.instrument(span));
+        self.tasks.spawn(observe_phases(observer, checks).instrument(span));
     }
 
     /// Starts a probe of the monitor.

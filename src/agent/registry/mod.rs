@@ -19,8 +19,8 @@ use super::store::definition::DefinitionChange;
 use add::{AddError, PendingReply};
 
 use super::{
-    AcceptError, AgentContext, CapacityHistory, CheckError, ReconnectError, SpaceSharers,
-    StoreHandle, StoreService, StoreSnapshot, UpdateError, faults,
+    AcceptError, AgentContext, AttemptWatch, CapacityHistory, CheckError, ReconnectError,
+    SpaceSharers, StoreHandle, StoreService, StoreSnapshot, UpdateError, faults,
 };
 use crate::lifecycle::{RequestedCheck, StoreHistory};
 use crate::model::{
@@ -127,6 +127,10 @@ impl StoreService for Registry {
 
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {
         self.find_store(uuid).map(|store| store.snapshot())
+    }
+
+    fn watch_attempts(&self, uuid: StoreUuid) -> Option<AttemptWatch> {
+        self.find_store(uuid).map(|store| store.watch_attempts())
     }
 
     fn space_sharers(&self, snapshot: &StoreSnapshot) -> SpaceSharers {

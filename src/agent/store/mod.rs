@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::agent::login::StoreLogins;
 use crate::agent::outcome::{OperationOutcome, OptionalRecorder};
-use crate::agent::{AcceptError, StoreSnapshot, faults};
+use crate::agent::{AcceptError, AttemptWatch, StoreSnapshot, faults};
 use crate::ledger::LedgerChange;
 use crate::lifecycle::RequestedCheck;
 use crate::model::{AttemptFailure, ImageDir, ProcessId, Status, Tags};
@@ -106,6 +106,11 @@ impl StoreHandle {
     /// Returns the store as of its last commit.
     pub(crate) fn snapshot(&self) -> Arc<StoreSnapshot> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Watches the attempts of the store.
+    pub(crate) fn watch_attempts(&self) -> AttemptWatch {
+        AttemptWatch::new(self.snapshot.clone())
     }
 
     /// Returns true if the task has ended or is about to end, so that it takes no requests.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::agent::EndedPhases;
 use crate::lifecycle::{DurableRecord, LastAttempt, StoreChecks, StoreRecord};
 use crate::model::{HostIdentity, Inventory, ProcessId, SpaceForecast, Store};
 
@@ -24,6 +25,8 @@ pub struct StoreSnapshot {
     pub forecast: Option<SpaceForecast>,
     /// True if an attempt is running or being prepared.
     pub has_attempt: bool,
+    /// The phases of that attempt.
+    pub phases: Option<EndedPhases>,
     /// The worker that cannot be killed, if any.
     pub stuck_worker: Option<ProcessId>,
 }
@@ -33,6 +36,7 @@ impl StoreSnapshot {
         store: &Arc<Store>,
         record: &StoreRecord,
         forecast: Option<SpaceForecast>,
+        phases: Option<EndedPhases>,
         stuck_worker: Option<ProcessId>,
     ) -> Self {
         Self {
@@ -44,6 +48,7 @@ impl StoreSnapshot {
             host_identity: record.host_identity.clone(),
             forecast,
             has_attempt: record.has_attempt(),
+            phases: phases.filter(|_| record.has_attempt()),
             stuck_worker,
         }
     }

@@ -160,6 +160,7 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
             "/stores/{uuid}/capacity",
             health::capacity::get_capacity_history::<S>,
         ),
+        Route::new(Get, Prefix, "/stores/{uuid}/attempt", events::attempt::get_attempt::<S>),
         Route::new(Post, Prefix, "/stores/{uuid}/probe", health::requested::probe_store::<S>),
         Route::new(Post, Prefix, "/stores/{uuid}/login", health::requested::log_in_store::<S>),
         Route::new(Get, Prefix, "/diagnosis", health::diagnosis::get_diagnosis::<S>),

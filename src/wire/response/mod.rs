@@ -1,6 +1,7 @@
 //! The bodies of responses: the error object, the inventory, the health of a store and its history
 //! below; here the summary of all stores, the probes and the output of `init --json`.
 
+mod attempt;
 mod capacity;
 mod date;
 mod diagnosis;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use crate::lifecycle::DurableRecord;
 use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
+pub use attempt::{AttemptBody, AttemptOverLine, PhaseLine};
 pub use capacity::{CapacityHistoryBody, CapacityPoint, ForecastBody};
 pub use date::DateFormat;
 pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, DiagnosisTotal, FindingBody};

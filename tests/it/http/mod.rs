@@ -4,6 +4,7 @@ pub(crate) mod access_keys;
 mod admission;
 mod agent;
 mod api;
+mod attempt;
 mod capacity;
 mod cross_site;
 mod denials;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{
-    AcceptError, AddError, CapacityHistory, CheckError, DaemonConditions, EventReader,
-    OutcomeRecorder, ReconnectError, SpaceIndex, SpaceSharers, StoreService, StoreSnapshot,
-    UpdateError,
+    AcceptError, AddError, AttemptWatch, CapacityHistory, CheckError, DaemonConditions,
+    EventReader, OutcomeRecorder, ReconnectError, SpaceIndex, SpaceSharers, StoreService,
+    StoreSnapshot, UpdateError,
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
@@ -134,6 +134,7 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
         host_identity,
         forecast: None,
         has_attempt: false,
+        phases: None,
         stuck_worker,
     })
 }
@@ -289,6 +290,11 @@ impl StoreService for FakeStores {
         let found = listed.iter().find(|listed| listed.inventory.uuid == uuid).cloned();
         let is_known = [GOOD, BROKEN, HELD, STOPPING, PANICKING].contains(&uuid);
         found.or_else(|| is_known.then(|| snapshot(uuid)))
+    }
+
+    /// The stream of the watch ends at once.
+    fn watch_attempts(&self, uuid: StoreUuid) -> Option<AttemptWatch> {
+        self.snapshot(uuid).map(|snapshot| AttemptWatch::new(watch::channel(snapshot).1))
     }
 
     fn space_sharers(&self, snapshot: &StoreSnapshot) -> SpaceSharers {

@@ -24,6 +24,7 @@ use super::{MAX_QUEUED_COMMANDS, RemovedStore, StoreCommand, StoreHandle, Waiter
 use crate::agent::checks::CheckResults;
 use crate::agent::checks::running::{CompletedCheck, RunningChecks};
 use crate::agent::login::StoreLogins;
+use crate::agent::progress::AttemptProgress;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
 use crate::forecast::StoreGrowth;
 use crate::lifecycle::{
@@ -61,6 +62,8 @@ pub(crate) struct StoreTask {
     growth: KnownGrowth,
     commands: mpsc::Receiver<StoreCommand>,
     snapshot: watch::Sender<Arc<StoreSnapshot>>,
+    /// The phases of the attempt that is running or being prepared.
+    progress: Option<AttemptProgress>,
     /// The callers that wait for the running attempt.
     waiters: Waiters,
     /// The callers that wait for a check of the monitor.
@@ -84,7 +87,7 @@ impl StoreTask {
         let (command_sender, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let logins = StoreLogins::restored(rejections, context.daemon.clock.now());
         let (snapshot, snapshots) =
-            watch::channel(Arc::new(StoreSnapshot::new(&store, &record, None, stuck)));
+            watch::channel(Arc::new(StoreSnapshot::new(&store, &record, None, None, stuck)));
         let task = Self {
             checks: RunningChecks::new(Arc::clone(&context), logins.clone(), stuck),
             context,
@@ -94,6 +97,7 @@ impl StoreTask {
             pending: PendingObservations::clean(stuck),
             commands,
             snapshot,
+            progress: None,
             waiters: Waiters::default(),
             check_callers: CheckCallers::default(),
             retry: None,

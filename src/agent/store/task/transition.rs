@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::StoreTask;
 use crate::agent::conditions::condition_message;
 use crate::agent::outcome::OperationOutcome;
+use crate::agent::progress::AttemptProgress;
 use crate::agent::store::snapshot::inventory_of;
 use crate::agent::store::{Waiters, persist};
 use crate::agent::{StoreSnapshot, faults};
@@ -69,10 +70,13 @@ impl StoreTask {
             effects.extend(more);
             record = next;
         }
+        let prepares = |effect: &StepEffect| matches!(effect, StepEffect::PrepareAttempt);
+        let prepares_attempt = effects.iter().any(prepares);
         let completed = effects.iter().find_map(|effect| match effect {
             StepEffect::CompleteAttempt(_, outcome) => Some(outcome),
             _ => None,
         });
+        let completes_attempt = completed.is_some();
         if let Some(outcome) = completed {
             let inventory = inventory_of(&store, &record.durable);
             let outcome = match outcome {
@@ -82,10 +86,18 @@ impl StoreTask {
             change = self.waiters.record_outcome(change, outcome);
             change = callers.record_outcome(change, outcome);
         }
-        if !change.is_empty()
-            && let Err(error) = self.commit_step(change, &mut callers).await
-        {
-            return Err(self.on_commit_failed(inputs, callers, &error));
+        if !change.is_empty() {
+            let began = Instant::now();
+            let committed = self.commit_step(change, &mut callers).await;
+            if let Some(progress) = self.progress.as_ref().filter(|_| completes_attempt) {
+                progress.add_commit(began.elapsed(), &committed);
+            }
+            if let Err(error) = committed {
+                return Err(self.on_commit_failed(inputs, callers, &error));
+            }
+        }
+        if prepares_attempt {
+            self.progress = Some(AttemptProgress::default());
         }
         self.waiters.append(callers);
         if saves_observations {
@@ -108,15 +120,20 @@ impl StoreTask {
         Ok(())
     }
 
-    pub(super) fn publish_snapshot(&self) {
+    /// Publishes the store as of the last commit. The phases of an attempt end with it.
+    pub(super) fn publish_snapshot(&mut self) {
         let DurableRecord { capacity, inodes, .. } = self.record.durable;
         let measured = capacity.map(|capacity| MeasuredSpace { capacity, inodes });
         let thresholds = self.context.policy.space;
         let evidence = measured.and_then(|measured| self.growth.evidence(&measured, thresholds));
         let forecast = evidence.map(|evidence| evidence.now);
         let stuck = self.pending.stuck_worker();
-        let snapshot = StoreSnapshot::new(&self.store, &self.record, forecast, stuck);
+        let phases = self.progress.as_ref().map(AttemptProgress::ended_phases);
+        let snapshot = StoreSnapshot::new(&self.store, &self.record, forecast, phases, stuck);
         let before = self.snapshot.send_replace(Arc::new(snapshot));
+        if !self.record.has_attempt() {
+            self.progress = None;
+        }
         if !Arc::ptr_eq(&before.store, &self.store) {
             let (old, new) = (&before.store.mount, &self.store.mount);
             self.context.spaces.move_store(self.store.uuid, old, new);
@@ -198,6 +215,7 @@ impl StoreTask {
     fn run_effect(&mut self, effect: StepEffect) {
         // The checks expect the observations, even if they are not committed.
         let observed = || self.pending.apply_to(&self.store);
+        let observer = || self.progress.clone().unwrap_or_default().observer();
         match effect {
             StepEffect::PublishTransition(transition) => {
                 log_status_change(&transition);
@@ -205,8 +223,12 @@ impl StoreTask {
                     signal(self.store.uuid);
                 }
             }
-            StepEffect::PrepareAttempt => self.checks.start_preparation(&observed()),
-            StepEffect::StartAttempt(attempt) => self.checks.start_attempt(attempt.id, &observed()),
+            StepEffect::PrepareAttempt => {
+                self.checks.start_preparation(&observed(), observer());
+            }
+            StepEffect::StartAttempt(attempt) => {
+                self.checks.start_attempt(attempt.id, &observed(), observer());
+            }
             StepEffect::Probe { write } => self.checks.start_probe(&observed(), write),
             StepEffect::LogIn { requested } => self.checks.start_login(&observed(), requested),
             StepEffect::CancelAttempt(_) => self.checks.abort_checks(),

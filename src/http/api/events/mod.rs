@@ -1,5 +1,7 @@
-//! The events of all stores: `{prefix}/events`, as a page or as a stream.
+//! The events of all stores: `{prefix}/events`, as a page or as a stream; and the phases of the
+//! attempts of one store.
 
+pub(in crate::http::api) mod attempt;
 pub(in crate::http) mod body;
 mod page;
 mod request;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::AppState;
 use super::query_string::QueryParameters;
@@ -50,6 +52,12 @@ impl EventAccess {
             comment_interval: limits.event_comment_interval,
             max_duration: limits.event_stream_duration,
         }
+    }
+
+    /// Returns the permit of a stream.
+    fn acquire_stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let permit = Arc::clone(&self.streams).try_acquire_owned();
+        permit.map_err(|_| too_many_streams(self.max_streams))
     }
 
     /// Returns the query of a request for at most `limit` events.

@@ -138,7 +138,7 @@ fn known_kinds() -> String {
 }
 
 /// Returns true if the response is a stream: unless the client prefers JSON to it.
-fn selects_stream(headers: &HeaderMap) -> bool {
+pub(super) fn selects_stream(headers: &HeaderMap) -> bool {
     let json = accepted_weight(headers, "application/json");
     json.is_none_or(|json| json <= accepted_weight(headers, EVENT_STREAM).unwrap_or_default())
 }

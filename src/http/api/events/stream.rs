@@ -14,7 +14,7 @@ use tracing::debug;
 use super::body::{EventStreamBody, EventStreamMark, PartSource};
 use super::page::store_name;
 use super::request::{EVENT_STREAM, EventsRequest};
-use super::{too_many_streams, unreadable};
+use super::unreadable;
 use crate::agent::StoreService;
 use crate::common::write_safe_json;
 use crate::http::api::AppState;
@@ -52,8 +52,7 @@ pub(super) async fn begin_stream<S: StoreService>(
     request: EventsRequest,
 ) -> Result<Response, ApiError> {
     let events = &state.events;
-    let permit = Arc::clone(&events.streams).try_acquire_owned();
-    let permit = permit.map_err(|_| too_many_streams(events.max_streams))?;
+    let permit = events.acquire_stream()?;
     let max_duration = events.max_duration;
     let query = events.to_query(request, PART_EVENTS).await?;
     let (added, now) = (events.reader.subscribe_events(), Instant::now());
@@ -74,13 +73,18 @@ pub(super) async fn begin_stream<S: StoreService>(
     stream.write_events(&page, &mut part);
     write_position(page.next, &mut part);
     stream.first = Some(part.into());
-    let mut response = Response::new(Body::new(EventStreamBody::new(stream)));
+    Ok(stream_response(stream))
+}
+
+/// Creates the response with a stream.
+pub(super) fn stream_response(source: impl PartSource) -> Response {
+    let mut response = Response::new(Body::new(EventStreamBody::new(source)));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.extensions_mut().insert(EventStreamMark);
-    Ok(response)
+    response
 }
 
 impl<S: StoreService> EventStream<S> {
@@ -164,7 +168,13 @@ fn write_position(cursor: EventCursor, part: &mut Vec<u8>) {
 }
 
 fn write_event(kind: EventKind, cursor: EventCursor, line: &impl Serialize, part: &mut Vec<u8>) {
-    part.extend_from_slice(format!("id: {cursor}\nevent: {kind}\ndata: ").as_bytes());
+    part.extend_from_slice(format!("id: {cursor}\n").as_bytes());
+    write_block(kind.as_str(), line, part);
+}
+
+/// Writes an event without a position.
+pub(super) fn write_block(event: &str, line: &impl Serialize, part: &mut Vec<u8>) {
+    part.extend_from_slice(format!("event: {event}\ndata: ").as_bytes());
     // Only a map whose keys are not strings can fail here, and no line has one.
     if let Err(error) = write_safe_json(line, part) {
         tracing::error!(%error, "event serialization failed");
