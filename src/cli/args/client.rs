@@ -213,6 +213,11 @@ pub struct ReconnectArgs {
     /// Reconnect every store, eight at a time. The exit code is 1 if any of them fails.
     #[arg(long)]
     pub all: bool,
+    /// Print each phase of the attempt as it ends, with its duration: key, resolve, connect,
+    /// handshake, auth, proof, examine, write, commit. With --json, each is a line of JSON before
+    /// the result.
+    #[arg(long)]
+    pub progress: bool,
     /// Log in even if the server has rejected these credentials three times within 15 minutes.
     #[arg(long)]
     pub force: bool,

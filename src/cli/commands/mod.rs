@@ -1,6 +1,7 @@
 //! Runs the client commands: sends their requests and shows the responses.
 
 mod events;
+mod progress;
 mod reconnect;
 mod request_body;
 mod wait;

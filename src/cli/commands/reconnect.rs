@@ -6,6 +6,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::progress::PhaseView;
 use super::request_body;
 use super::{CommandError, CommandRunner, inventory};
 use crate::cli::args::ReconnectArgs;
@@ -26,16 +27,27 @@ impl CommandRunner {
     ) -> Result<bool, CommandError> {
         let params = if args.force { json!({ "force": true }) } else { json!({}) };
         let body = request_body::with_tags("reconnectImageStoreBackupStorage", params, &args.tags);
-        let Some(store) = &args.store else { return self.reconnect_all(Arc::new(body)).await };
+        let Some(store) = &args.store else {
+            return self.reconnect_all(Arc::new(body), args.progress).await;
+        };
         let Some(store) = self.resolve_store(store).await? else { return Ok(false) };
         let path = format!("{}/{store}/actions", self.stores_path);
-        let reply = self.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
+        let reply = if args.progress {
+            let view = PhaseView::new(&self.health_prefix, store, None, self.as_json);
+            view.reconnect(&self.daemon, &path, &body).await?
+        } else {
+            self.daemon.change_store(Method::PUT, &path, Some(&body)).await?
+        };
         self.show_inventory(&reply)
     }
 
     /// Reconnects every store. A store whose request fails does not keep the others from being
     /// reconnected.
-    async fn reconnect_all(&self, body: Arc<Value>) -> Result<bool, CommandError> {
+    async fn reconnect_all(
+        &self,
+        body: Arc<Value>,
+        with_progress: bool,
+    ) -> Result<bool, CommandError> {
         let Some(stores) = self.fetch_stores().await? else { return Ok(false) };
         let (count, mut failed) = (stores.len(), 0_usize);
         let mut waiting = stores.into_iter();
@@ -47,8 +59,16 @@ impl CommandRunner {
             {
                 let (daemon, body) = (Arc::clone(&daemon), Arc::clone(&body));
                 let path = format!("{}/{}/actions", self.stores_path, store.uuid);
+                let view = with_progress.then(|| {
+                    let name = Some(store.name.clone());
+                    PhaseView::new(&self.health_prefix, store.uuid, name, self.as_json)
+                });
                 running.spawn(async move {
-                    (store, daemon.change_store(Method::PUT, &path, Some(&body)).await)
+                    let reply = match view {
+                        Some(view) => view.reconnect(&daemon, &path, &body).await,
+                        None => daemon.change_store(Method::PUT, &path, Some(&body)).await,
+                    };
+                    (store, reply)
                 });
             }
             match running.join_next().await {

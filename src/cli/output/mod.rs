@@ -5,6 +5,7 @@ pub(super) mod capacity;
 pub(super) mod diagnosis;
 pub(super) mod events;
 pub(super) mod health;
+pub(super) mod phases;
 mod store_line;
 
 use bytesize::ByteSize;

@@ -2,73 +2,22 @@
 //! ledger, and waited for.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Output;
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::support::agent::{Agent, PROGRAM, TEST_TIMEOUT, callback};
+use crate::support::agent::{Agent, callback};
 use crate::support::api_description::check_value;
 use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::{needs_root, run};
+use crate::support::running_command::RunningCommand;
 use crate::support::sshd::{Builder, User};
 use crate::support::wait::until;
 
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
-
-/// A client command that runs on, with its lines.
-struct RunningCommand {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl RunningCommand {
-    fn start(agent: &Agent, args: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command.args(args).arg("--config").arg(agent.path("agent.toml")).env_remove("RUST_LOG");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                // The pipe is closed when the test no longer reads.
-                if line.contains("\"last\"") || sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    fn next_event(&self) -> Value {
-        let line = self.lines.recv_timeout(TEST_TIMEOUT).expect("no event");
-        assert!(line.is_ascii(), "{line}");
-        serde_json::from_str(&line).unwrap()
-    }
-
-    /// Waits for the end and returns true if the command succeeded.
-    async fn succeeded(mut self) -> bool {
-        let mut ended = None;
-        until("the command ends", async || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        })
-        .await;
-        ended.unwrap().success()
-    }
-}
-
-impl Drop for RunningCommand {
-    fn drop(&mut self) {
-        // A command that has ended cannot be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// The events of a follower so far.
 #[derive(Default)]
@@ -132,7 +81,8 @@ async fn a_follower_repeats_nothing_and_misses_nothing_without_a_gap() {
     let mut agent = Agent::installed(&disk.path(), CALM);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
-    let follower = RunningCommand::start(&agent, &["events", "--follow", "--json"]);
+    let follower =
+        RunningCommand::start_until(&agent, &["events", "--follow", "--json"], Some("\"last\""));
     let mut seen = Followed::default();
     let until_updates = |count: usize| move |seen: &Followed, _: &Value| seen.updates == count;
 
@@ -169,7 +119,7 @@ async fn a_follower_repeats_nothing_and_misses_nothing_without_a_gap() {
 
     // Without a reader the command ends, although nothing happens.
     rename_to_last(&agent, &uuid).await;
-    assert!(follower.succeeded().await);
+    assert_eq!(follower.exit_code().await, Some(0));
 }
 
 /// Gives the store the name at which the reader of the test stops.
@@ -326,7 +276,7 @@ async fn a_state_is_waited_for_with_its_reason_and_across_a_restart() {
     agent.start();
     until("the directory is unmounted", async || disk.try_unmount()).await;
     assert_eq!(agent.reconnect(&uuid).await.status, 503);
-    assert!(waiting.succeeded().await);
+    assert_eq!(waiting.exit_code().await, Some(0));
     let late = wait(&agent, "connected", "3s");
     let reported = text(late.stderr);
     assert!(reported.contains("Disconnected: not_mounted"), "{reported}");

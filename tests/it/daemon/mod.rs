@@ -53,6 +53,7 @@ mod own_limits;
 mod ownership;
 mod permissions;
 mod placement;
+mod progress;
 mod proofs;
 mod queues;
 mod random_kills;
