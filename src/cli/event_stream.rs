@@ -108,6 +108,12 @@ impl DaemonAddress {
 }
 
 impl EventSource {
+    /// Returns the next block if it has been received. An invalid block ends the stream at
+    /// [`EventSource::next_block`].
+    pub(super) fn received_block(&mut self) -> Option<StreamBlock> {
+        self.blocks.next_block().ok().flatten()
+    }
+
     /// Waits for the next block. Returns `None` once the stream has ended, the connection is lost,
     /// or a block is not one of a daemon.
     ///

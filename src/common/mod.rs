@@ -34,8 +34,8 @@ pub use concurrency::{
 };
 pub use crash_points::crash_point;
 pub use display::console::{
-    OutputReader, has_colours, is_output_gone, print_bytes, print_json, print_text, prompt_text,
-    report_line, report_text,
+    OutputReader, has_colours, is_output_gone, is_output_terminal, print_bytes, print_json,
+    print_rows, print_text, prompt_text, redraw_text, report_line, report_text,
 };
 pub use display::json::{escape_json_hidden, to_ascii_json, write_safe_json};
 pub use display::sanitize::{

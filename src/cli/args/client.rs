@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::capacity::CapacityArgs;
 use super::connection::{CommonArgs, ConnectionArgs};
 use super::events::{EventsArgs, WaitArgs};
+use crate::cli::output::store_table::ListColumn;
 use crate::cli::store_reference::StoreReference;
 use crate::model::{Hostname, StoreUuid};
 
@@ -146,9 +148,27 @@ pub struct ListArgs {
     /// how long, and the reason or the conditions.
     #[arg(long)]
     pub brief: bool,
+    /// Go on with the list as it changes, also while the daemon is restarted, until Ctrl-C. A
+    /// terminal shows the whole list. Otherwise, each change is a line with the store as it is now,
+    /// and a removed store has the status Removed. With --json, each change is a line of JSON.
+    #[arg(long, short)]
+    pub watch: bool,
+    /// For scripts: no header, tabs between the columns, exact numbers (bytes), and \t, \n and
+    /// \\ for a tab, a line feed and a backslash in a value.
+    #[arg(short = 'H', long, conflicts_with_all = ["brief", "json"])]
+    pub scripted: bool,
+    /// The columns, with commas and in this order [default: uuid,status,available,total,name,path]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = column_parser(),
+          conflicts_with_all = ["brief", "json"])]
+    pub columns: Vec<ListColumn>,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+fn column_parser() -> impl TypedValueParser<Value = ListColumn> {
+    PossibleValuesParser::new(ListColumn::ALL.iter().map(|column| column.as_str()))
+        .try_map(|text| text.parse::<ListColumn>())
 }
 
 /// `show`

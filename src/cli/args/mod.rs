@@ -28,7 +28,9 @@ pub use access_key::{AccessKeyAddArgs, AccessKeyCommand};
 pub use account::{AccountAddArgs, AccountCommand};
 pub(super) use capacity::CapacityArgs;
 pub use client::ClientCommand;
-pub(super) use client::{AddArgs, ConfirmArgs, ReconnectArgs, SecretSources, TagArgs, UpdateArgs};
+pub(super) use client::{
+    AddArgs, ConfirmArgs, ListArgs, ReconnectArgs, SecretSources, TagArgs, UpdateArgs,
+};
 pub use connection::ConnectionArgs;
 pub use doctor::DoctorArgs;
 pub(super) use events::{AwaitedState, EventsArgs, WaitArgs};

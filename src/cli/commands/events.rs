@@ -5,36 +5,21 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, sleep_until};
 
+use super::follow::{NextBlock, StreamEnd, next_block};
 use super::{CommandError, CommandRunner};
 use crate::cli::args::EventsArgs;
 use crate::cli::client::RequestEffect;
 use crate::cli::daemon_response::DaemonResponse;
-use crate::cli::event_stream::{EventSource, StreamStart};
+use crate::cli::event_stream::EventSource;
 use crate::cli::output::events::format_event;
-use crate::common::{OutputReader, is_output_gone, print_json, print_text, report_line};
+use crate::common::{OutputReader, print_json, print_text};
 use crate::model::EventCursor;
 
 /// The maximum number of events of a page, that of the daemon.
 const PAGE_EVENTS: u32 = 1000;
 /// The age of the oldest event without `--since` and `--after`: a day.
 const DEFAULT_SINCE: Duration = Duration::from_secs(24 * 60 * 60);
-/// The delay before the first new connection. It doubles up to [`MAX_RECONNECT_DELAY`].
-const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(200);
-/// The maximum delay between two connections. A daemon needs about a second to start.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
-/// The interval at which a command that waits looks if the reader of its output is there.
-const READER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The end of a stream.
-enum StreamEnd {
-    /// The connection is lost, or the daemon has ended it.
-    Lost,
-    /// The reader of the output is gone.
-    Unread,
-}
-
 /// The events of a page, and the position behind it.
 struct FetchedPage {
     events: Vec<Value>,
@@ -112,70 +97,26 @@ impl CommandRunner {
     async fn follow_events(
         &self,
         selection: &[String],
-        mut position: EventCursor,
+        position: EventCursor,
     ) -> Result<bool, CommandError> {
         let path = format!("{}/events?{}", self.health_prefix, selection.join("&"));
-        let (mut delay, mut last_failure) = (MIN_RECONNECT_DELAY, None);
-        loop {
-            let mut asked_delay = None;
-            match self.daemon.open_events(&path, Some(position)).await {
-                Ok(StreamStart::Open(mut stream)) => {
-                    if last_failure.take().is_some() {
-                        report_line("connected to the daemon again");
-                    }
-                    delay = MIN_RECONNECT_DELAY;
-                    match self.show_stream(&mut stream, &mut position).await? {
-                        StreamEnd::Unread => return Ok(true),
-                        StreamEnd::Lost => {}
-                    }
-                }
-                Ok(StreamStart::Refused(reply)) if !reply.may_pass() => {
-                    return self.show_inventory(&reply);
-                }
-                Ok(StreamStart::Refused(reply)) => {
-                    asked_delay = reply.honoured_delay();
-                    report_failure(&mut last_failure, self.describe_refusal(&reply));
-                }
-                Err(error) if error.is_temporary() => {
-                    report_failure(&mut last_failure, error.to_string());
-                }
-                Err(error) => return Err(error.into()),
-            }
-            if wait_with_reader(asked_delay.unwrap_or_default().max(delay)).await
-                == OutputReader::Gone
-            {
-                return Ok(true);
-            }
-            delay = MAX_RECONNECT_DELAY.min(delay * 2);
-        }
-    }
-
-    /// Shows the events of a stream. `position` is that of the last event that was shown.
-    async fn show_stream(
-        &self,
-        stream: &mut EventSource,
-        position: &mut EventCursor,
-    ) -> Result<StreamEnd, CommandError> {
-        loop {
-            let block = tokio::select! {
-                block = stream.next_block() => block,
-                () = sleep(READER_CHECK_INTERVAL) => {
-                    if is_output_gone() {
+        let show =
+            async |stream: &mut EventSource, position: &mut Option<EventCursor>, _: &mut _| {
+                loop {
+                    let block = match next_block(stream).await {
+                        NextBlock::Block(block) => block,
+                        NextBlock::Lost => return Ok(StreamEnd::Lost),
+                        NextBlock::Unread => return Ok(StreamEnd::Unread),
+                    };
+                    if let Some(event) = block.event
+                        && self.print_events(&[event])? == OutputReader::Gone
+                    {
                         return Ok(StreamEnd::Unread);
                     }
-                    continue;
+                    *position = block.position.or(*position);
                 }
             };
-            let Some(block) = block else { return Ok(StreamEnd::Lost) };
-            if let Some(event) = block.event
-                && self.print_events(&[event])? == OutputReader::Gone
-            {
-                return Ok(StreamEnd::Unread);
-            }
-            if let Some(behind) = block.position {
-                *position = behind;
-            }
-        }
+        self.follow_stream(&path, Some(position), show).await
     }
 
     fn print_events(&self, events: &[Value]) -> Result<OutputReader, CommandError> {
@@ -204,27 +145,6 @@ fn start_parameter(args: &EventsArgs) -> String {
     match args.after {
         Some(cursor) => format!("after={cursor}"),
         None => format!("since={}ms", args.since.unwrap_or(DEFAULT_SINCE).as_millis()),
-    }
-}
-
-/// Waits for this time, or until the reader of the output is gone.
-async fn wait_with_reader(delay: Duration) -> OutputReader {
-    let ends_at = Instant::now() + delay;
-    while !is_output_gone() {
-        let now = Instant::now();
-        if now >= ends_at {
-            return OutputReader::Present;
-        }
-        sleep_until(ends_at.min(now + READER_CHECK_INTERVAL)).await;
-    }
-    OutputReader::Gone
-}
-
-/// Reports a failure after which the command tries again, unless it is the last one again.
-fn report_failure(last: &mut Option<String>, failure: String) {
-    if last.as_ref() != Some(&failure) {
-        report_line(format_args!("{failure}; trying again"));
-        *last = Some(failure);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Runs the client commands: sends their requests and shows the responses.
 
 mod events;
+mod follow;
+mod list;
 mod progress;
 mod reconnect;
 mod request_body;
@@ -16,14 +18,11 @@ use super::args::{CapacityArgs, ClientCommand, ConfirmArgs, ConnectionArgs};
 use super::client::{ClientError, DaemonAddress, RequestEffect, SYSTEM_TRUST};
 use super::daemon_response::DaemonResponse;
 use super::output;
-use super::output::brief_list::format_brief_list;
 use super::output::capacity::format_capacity;
 use super::output::health;
 use super::secrets::{self, SecretError};
 use super::store_reference::{ListedStore, ReferenceError, StoreReference};
-use crate::common::{
-    Clock as _, SystemClock, print_json, print_text, prompt_text, report_line, report_text,
-};
+use crate::common::{print_json, print_text, prompt_text, report_line, report_text};
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
 use crate::tls::ClientTlsFiles;
@@ -101,8 +100,7 @@ pub async fn run_command(
             let reply = runner.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
             runner.show_inventory(&reply)
         }
-        ClientCommand::List(args) if args.brief => runner.list_briefly().await,
-        ClientCommand::List(_) => runner.list_stores().await,
+        ClientCommand::List(args) => runner.list_stores(args).await,
         ClientCommand::Show(args) => runner.show_store(&args.store).await,
         ClientCommand::Capacity(args) => runner.show_capacity(args).await,
         ClientCommand::Events(args) => runner.show_events(args).await,
@@ -191,24 +189,6 @@ impl CommandRunner {
         Ok(Some(
             stores.ok_or_else(|| self.daemon.unexpected_response("list", RequestEffect::None))?,
         ))
-    }
-
-    async fn list_stores(&self) -> Result<bool, CommandError> {
-        let reply = self.daemon.send_request(Method::GET, &self.all_stores_path(), None).await?;
-        self.show_reply("list", RequestEffect::None, &reply, |body| {
-            inventory_list(body).map(output::format_table)
-        })
-    }
-
-    async fn list_briefly(&self) -> Result<bool, CommandError> {
-        let path = format!("{}/stores", self.health_prefix);
-        let reply = self.daemon.send_request(Method::GET, &path, None).await?;
-        let now = SystemClock.now();
-        self.show_reply("list", RequestEffect::None, &reply, |body| {
-            let stores = body.get("stores")?.as_array()?;
-            let is_store = |store: &Value| store.get("uuid").is_some_and(Value::is_string);
-            stores.iter().all(is_store).then(|| format_brief_list(stores, now))
-        })
     }
 
     async fn show_store(&self, store: &StoreReference) -> Result<bool, CommandError> {

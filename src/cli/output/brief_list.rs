@@ -9,16 +9,18 @@ use crate::common::{Timestamp, mask_hidden};
 
 /// Formats the stores of the summary.
 pub(crate) fn format_brief_list(stores: &[Value], now: Timestamp) -> String {
-    let row = |store: &Value| {
-        [
-            str_field(store, "name"),
-            first_digits(store),
-            lasting_status(store, now, Language::English),
-            problems(store),
-        ]
-    };
-    let rows: Vec<[String; 4]> = stores.iter().map(row).collect();
+    let rows: Vec<[String; 4]> = stores.iter().map(|store| brief_cells(store, now)).collect();
     align_columns(&rows)
+}
+
+/// Returns the cells of the line of a store.
+pub(super) fn brief_cells(store: &Value, now: Timestamp) -> [String; 4] {
+    [
+        str_field(store, "name"),
+        first_digits(store),
+        lasting_status(store, now, Language::English),
+        problems(store),
+    ]
 }
 
 /// Returns the reason why the store is not Connected, and its other problems.

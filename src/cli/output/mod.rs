@@ -5,8 +5,10 @@ pub(super) mod capacity;
 pub(super) mod diagnosis;
 pub(super) mod events;
 pub(super) mod health;
+pub(super) mod list_changes;
 pub(super) mod phases;
 mod store_line;
+pub(super) mod store_table;
 
 use bytesize::ByteSize;
 use serde_json::Value;
@@ -14,8 +16,6 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::common::mask_hidden;
 use crate::wire::REMEDY_MARK;
-
-const COLUMNS: [&str; 6] = ["UUID", "STATUS", "AVAILABLE", "TOTAL", "NAME", "PATH"];
 
 /// Returns a text of the response, safe to display. An absent text is empty.
 pub(super) fn str_field(object: &Value, key: &str) -> String {
@@ -32,34 +32,20 @@ pub(super) fn format_size(object: &Value, key: &str) -> String {
     bytes.map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).display().iec().to_string())
 }
 
-/// Formats inventories as a table with one line each. Each column is as wide as its widest entry.
-pub(super) fn format_table(inventories: &[Value]) -> String {
-    let row = |store: &Value| {
-        [
-            str_field(store, "uuid"),
-            format_status(store),
-            format_size(store, "availableCapacity"),
-            format_size(store, "totalCapacity"),
-            str_field(store, "name"),
-            str_field(store, "url"),
-        ]
-    };
-    let rows: Vec<[String; 6]> =
-        std::iter::once(COLUMNS.map(str::to_owned)).chain(inventories.iter().map(row)).collect();
-    align_columns(&rows)
-}
-
 /// Formats rows with one line each. Each column is as wide as its widest cell.
-fn align_columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
+fn align_columns(rows: &[impl AsRef<[String]>]) -> String {
+    let mut widths = Vec::new();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
+        let cells = row.as_ref();
+        widths.resize(cells.len().max(widths.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = cell.width().max(*width);
         }
     }
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| pad_to_width(cell, width));
+        let cells = row.as_ref().iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| pad_to_width(cell, *width));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
@@ -175,21 +161,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_names_cannot_contain_escapes() {
-        let store = |name: &str| {
-            json!({"uuid": "0123", "status": "Connected", "name": name, "url": "/srv/images",
-                   "availableCapacity": 1_u64 << 30, "totalCapacity": 1_u64 << 40})
-        };
-        let text = format_table(&[store("a"), store("long \u{1b}[31mname")]);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3);
-        let at = lines[0].find("PATH").unwrap();
-        assert_eq!(lines[1].find("/srv/images"), Some(at));
-        assert!(text.contains("1.0 GiB    1.0 TiB"), "{text}");
-        assert!(!text.contains('\u{1b}'));
-    }
-
-    #[test]
     fn columns_line_up_on_a_terminal_in_any_script() {
         for (text, width) in
             [("plain", 5), ("画像", 4), ("ｶﾅ", 2), ("한국", 4), ("e\u{301}", 1), ("🎉", 2), ("", 0)]
@@ -200,7 +171,7 @@ mod tests {
         assert_eq!(pad_to_width("画像", 3), "画像");
         let store = |name: &str| json!({"uuid": "0", "name": name, "url": "/srv"});
         let names = ["a", "镜像仓库", "e\u{301}🎉", "a long name", "\u{1b}画\n像"];
-        let text = format_table(&names.map(store));
+        let text = store_table::format_table(&names.map(store), &store_table::ListColumn::DEFAULT);
         let columns: Vec<usize> = text
             .lines()
             .map(|line| line.find("/srv").or(line.find("PATH")).map(|at| line[..at].width()))

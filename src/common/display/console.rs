@@ -45,6 +45,40 @@ pub fn print_json(document: &impl Serialize) -> io::Result<OutputReader> {
     print_bytes(&line)
 }
 
+/// Writes rows to stdout, one line each, with tabs between their cells. In a cell, a backslash, a
+/// tab and a line feed are escaped as `\\`, `\t` and `\n`, and any other hidden character as
+/// [`print_text`] does.
+///
+/// # Errors
+/// The same as for [`print_text`].
+pub fn print_rows(rows: &[Vec<String>]) -> io::Result<OutputReader> {
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().map(|cell| escape_cell(cell)).collect();
+        cells.join("\t") + "\n"
+    };
+    print_bytes(rows.iter().map(line).collect::<String>().as_bytes())
+}
+
+fn escape_cell(cell: &str) -> String {
+    let escaped = cell.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n");
+    escape_hidden(&escaped)
+}
+
+/// Clears the terminal, and writes a text as [`print_text`] does.
+///
+/// # Errors
+/// The same as for [`print_text`].
+pub fn redraw_text(text: &str) -> io::Result<OutputReader> {
+    // ECMA-48: the cursor to the first column of the first line, and erase the display.
+    print_bytes(format!("\u{1b}[H\u{1b}[2J{}", escape_lines(text)).as_bytes())
+}
+
+/// Returns true if stdout is a terminal.
+pub fn is_output_terminal() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "this is the only writer of stdout")]
+    io::stdout().is_terminal()
+}
+
 /// Writes bytes to stdout as they are. They must come from the program itself, such as its help.
 ///
 /// # Errors
@@ -74,9 +108,7 @@ pub fn is_output_gone() -> bool {
 
 /// Returns true if stdout is a terminal that shows colours and its user wants them.
 pub fn has_colours() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "this is the only writer of stdout")]
-    let is_terminal = io::stdout().is_terminal();
-    is_terminal
+    is_output_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
 }
@@ -156,6 +188,18 @@ mod tests {
         reader.read_to_end(&mut received).unwrap();
         assert_eq!(received.len(), expected);
         assert_eq!(writing.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_cell_contains_no_end_of_a_cell_or_of_a_row() {
+        for (cell, escaped) in [
+            ("镜像 a", "镜像 a"),
+            ("a\tb\nc", "a\\tb\\nc"),
+            ("\\t", "\\\\t"),
+            ("\r\u{1b}", "\\u{d}\\u{1b}"),
+        ] {
+            assert_eq!(escape_cell(cell), escaped);
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod kills;
 mod languages;
 mod large_bodies;
 mod ledger_damage;
+mod lists;
 mod log;
 mod login_lockout;
 mod many_stores;
