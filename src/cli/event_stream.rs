@@ -128,7 +128,7 @@ impl EventSource {
             }
             let frame = timeout(SILENCE_TIMEOUT, self.body.frame()).await.ok()??.ok()?;
             if let Ok(bytes) = frame.into_data() {
-                self.blocks.bytes.extend_from_slice(&bytes);
+                self.blocks.add(&bytes);
             }
         }
     }
@@ -136,19 +136,23 @@ impl EventSource {
 
 /// A block that no daemon sends.
 #[derive(Debug, PartialEq, Eq)]
-struct InvalidBlock;
+pub(super) struct InvalidBlock;
 
 /// Splits the bytes of a stream into blocks. Pure.
 #[derive(Debug, Default)]
-struct BlockReader {
+pub(super) struct BlockReader {
     bytes: Vec<u8>,
     /// The number of bytes at the beginning that are known to have no end of a block.
     searched: usize,
 }
 
 impl BlockReader {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// Returns the next complete block, or `None` if more bytes are needed.
-    fn next_block(&mut self) -> Result<Option<StreamBlock>, InvalidBlock> {
+    pub(super) fn next_block(&mut self) -> Result<Option<StreamBlock>, InvalidBlock> {
         let rest = self.bytes.get(self.searched..).unwrap_or_default();
         let Some(at) = rest.windows(2).position(|end| end == b"\n\n") else {
             // The first line feed of the end may be here already.
@@ -190,7 +194,7 @@ mod tests {
     fn blocks(parts: &[&[u8]]) -> Result<Vec<StreamBlock>, InvalidBlock> {
         let (mut reader, mut found) = (BlockReader::default(), Vec::new());
         for part in parts {
-            reader.bytes.extend_from_slice(part);
+            reader.add(part);
             while let Some(block) = reader.next_block()? {
                 found.push(block);
             }

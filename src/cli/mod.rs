@@ -17,6 +17,8 @@ mod commands;
 mod daemon_response;
 mod event_stream;
 mod explain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod manual;
 mod output;
 mod secrets;

@@ -11,15 +11,16 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-use crate::{http, ledger, probe, ssh};
+use crate::{cli, http, ledger, probe, ssh};
 
 /// A function that parses bytes of others.
 pub type FuzzedParser = fn(&[u8]);
 
 /// The parsers and their names.
-pub const PARSERS: [(&str, FuzzedParser); 20] = [
+pub const PARSERS: [(&str, FuzzedParser); 21] = [
     ("access_file", http::fuzzing::fuzz_access_file),
     ("agent_command", messages::fuzz_agent_command),
+    ("event_stream", cli::fuzzing::fuzz_event_stream),
     ("forwarded_for", http::fuzzing::fuzz_forwarded_for),
     ("hook_url", messages::fuzz_hook_url),
     ("ledger_row", ledger::fuzzing::fuzz_ledger_row),
