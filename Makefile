@@ -102,9 +102,10 @@ release:
 	cd $(RELEASED) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
 # Writes the order of the functions anew (docs/decisions/0007-function-order.md). As root, it also needs the
-# packages valgrind, gcc, binutils and openssh-server.
+# packages valgrind, gcc, binutils and openssh-server. Valgrind names only functions of the section .text, so
+# the recorded program is linked without the order.
 function-order:
-	$(CARGO) rustc --profile dist --locked --bin imagestore-agent -- -C strip=none
+	FUNCTION_ORDER=none $(CARGO) rustc --profile dist --locked --bin imagestore-agent -- -C strip=none
 	python3 layout/record.py target/dist/imagestore-agent
 
 # Built without link-time optimization, which would take a quarter of the first build.

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::{env, fs, io};
 
 const ORDER: &str = "layout/functions.ld";
+/// The variable that, with the value `none`, leaves the functions in the order of the compiler.
+const VARIABLE: &str = "FUNCTION_ORDER";
 
 /// Folders of `src` whose texts are no messages of the daemon.
 const NO_MESSAGES: [&str; 3] = ["demo", "fuzzing", "tests"];
@@ -16,12 +18,14 @@ const NO_MESSAGES: [&str; 3] = ["demo", "fuzzing", "tests"];
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={ORDER}");
+    println!("cargo::rerun-if-env-changed={VARIABLE}");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
     // The linker of these systems is LLD, which comes with the compiler. Others have not been tried.
     let is_tried = is("CARGO_CFG_TARGET_ARCH", "x86_64") && is("CARGO_CFG_TARGET_ENV", "gnu");
     // The profile is "release" for all profiles that inherit from it.
     if is("PROFILE", "release")
         && is_tried
+        && !is(VARIABLE, "none")
         && let Ok(root) = env::var("CARGO_MANIFEST_DIR")
     {
         println!("cargo::rustc-link-arg-bin=imagestore-agent=-Wl,--script={root}/{ORDER}");

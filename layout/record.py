@@ -3,7 +3,7 @@
 idle, and for requests and logins. Runs the program under valgrind, against a real sshd. Needs root, and
 the Debian packages valgrind, gcc, binutils and openssh-server.
 
-    cargo rustc --profile dist --locked --bin imagestore-agent -- -C strip=none
+    FUNCTION_ORDER=none cargo rustc --profile dist --locked --bin imagestore-agent -- -C strip=none
     layout/record.py target/dist/imagestore-agent
 """
 
@@ -119,6 +119,8 @@ def functions(program):
     rows = [line.split() for line in names.stdout.splitlines()]
     found = sorted((int(row[0], 16), int(row[1], 16), row[3]) for row in rows if len(row) == 4 and row[2] in "tTwW")
     assert len(found) > 1000, "the program has no symbols"
+    sections = subprocess.run(["readelf", "-SW", program], check=True, capture_output=True, text=True)
+    assert ".text.used" not in sections.stdout, "the program has the order: build it with FUNCTION_ORDER=none"
     return found
 
 
