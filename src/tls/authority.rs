@@ -7,9 +7,9 @@ use rustls::pki_types::alg_id;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// The problem of a certificate of an authority whose key cannot verify another one.
-pub(super) const UNSUPPORTED_AUTHORITY: &str = "an authority in it has a key of a kind that is not \
-     supported, so that its certificates cannot be verified: use an authority with an ECDSA key \
-     with P-256 or P-384, an Ed25519 key, or an RSA key with 2048 to 8192 bits";
+pub(super) const UNSUPPORTED_AUTHORITY: &str = "has a key of a kind that is not supported, so that \
+     what it has signed cannot be verified: use an authority with an ECDSA key with P-256 or \
+     P-384, an Ed25519 key, or an RSA key with 2048 to 8192 bits";
 
 /// Tags of DER.
 const SEQUENCE: u8 = 0x30;

@@ -206,8 +206,9 @@ fn read_roots(
     let provider = crypto_provider();
     let is_supported =
         |root: &TrustAnchor<'_>| authority::is_supported(&root.subject_public_key_info, &provider);
-    if !roots.roots.iter().all(is_supported) {
-        let problem = authority::UNSUPPORTED_AUTHORITY;
+    if let Some(index) = roots.roots.iter().position(|root| !is_supported(root)) {
+        let problem =
+            format!("certificate {} in it {}", index + 1, authority::UNSUPPORTED_AUTHORITY);
         return Err(SettingFault::in_file(key, path, problem).into());
     }
     Ok(roots)
