@@ -66,6 +66,7 @@ mod rotation;
 mod schemathesis;
 mod secrets;
 mod session_check;
+mod shown_reasons;
 mod slow_receivers;
 mod sockets;
 mod startup_failures;

@@ -322,10 +322,15 @@ impl Agent {
         self.http().send_request(method, &path, body.as_ref()).await.unwrap()
     }
 
-    /// Sends the documented reconnect.
+    /// Sends the documented reconnect. If the attempt fails, the problems of the store must be in
+    /// its diagnosis and its events too.
     pub(crate) async fn reconnect(&self, uuid: &str) -> DaemonResponse {
         let path = format!("/image-store/{uuid}/actions");
-        self.ask(Method::PUT, &path, Some(json!({"params": {}}))).await
+        let reply = self.ask(Method::PUT, &path, Some(json!({"params": {}}))).await;
+        if reply.status == 503 {
+            self.check_problems_of_failure(uuid).await;
+        }
+        reply
     }
 
     /// Adds a store and returns its uuid.

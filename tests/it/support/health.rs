@@ -26,7 +26,8 @@ impl Agent {
         self.http().send_request(Method::GET, "/imagestore/stores", None).await.unwrap().body
     }
 
-    /// Waits until the store's health meets the condition.
+    /// Waits until the store's health meets the condition. Its problems must then be in the
+    /// diagnosis and the events too.
     pub(crate) async fn until_health(
         &self,
         uuid: &str,
@@ -39,6 +40,7 @@ impl Agent {
             ticks.tick().await;
             let health = self.health(uuid).await;
             if is_met(&health) {
+                self.check_shown_problems(uuid, &health).await;
                 return health;
             }
             assert!(Instant::now() < deadline, "never {what}: {health:#}");
@@ -91,6 +93,15 @@ pub(crate) fn check<'a>(health: &'a Value, kind: &str) -> &'a Value {
 /// Returns the root cause of the failure of a store.
 pub(crate) fn root(health: &Value) -> &Value {
     &health["reason"]["cause"]["opaque"]
+}
+
+/// Returns the reason of the deepest cause of an error.
+pub(crate) fn root_of_error(body: &Value) -> &str {
+    let mut error = &body["error"];
+    while error["cause"].is_object() {
+        error = &error["cause"];
+    }
+    error["opaque"]["reason"].as_str().unwrap_or_default()
 }
 
 /// Returns the transitions in the history, oldest first.

@@ -32,6 +32,7 @@ pub(crate) mod scripted_ssh_server;
 pub(crate) mod secret_files;
 pub(crate) mod secret_scan;
 pub(crate) mod seeded_rng;
+pub(crate) mod shown_problems;
 pub(crate) mod silent_receiver;
 pub(crate) mod sshd;
 pub(crate) mod store_order;
