@@ -40,8 +40,8 @@ pub struct DoctorArgs {
     /// Repeat the checks until all is well, at most for this time, such as 60s or 5m.
     #[arg(long, value_name = "DURATION", value_parser = parse_wait)]
     pub wait: Option<Duration>,
-    /// Let the daemon probe each store first, as its monitor does. A store takes one such request in
-    /// monitor.interval.
+    /// Let the daemon probe each store first, as its monitor does. A store takes one such request
+    /// in monitor.interval.
     #[arg(long)]
     pub fresh: bool,
     /// Let the daemon log in to the server of each store first. A login that the server rejects
