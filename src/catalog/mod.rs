@@ -34,7 +34,8 @@ pub use guidance::Guidance;
 pub use language::Language;
 pub use messages::{KNOWN_MESSAGES, KnownMessage, find_messages};
 pub use phrases::{
-    FINDING_LABELS, FindingLabels, duration_phrase, forecast_phrase, last_known_phrase,
+    FINDING_LABELS, FindingLabels, Observation, ROUND_LABELS, RoundLabels, SUMMARY_LABELS,
+    SummaryLabels, annotated_phrase, duration_phrase, forecast_phrase, last_known_phrase,
     status_phrase, total_phrase, unchecked_phrase, unmade_phrase,
 };
 pub use reasons::reason_guidance;

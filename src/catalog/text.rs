@@ -173,6 +173,11 @@ pub(super) mod tests {
         ("系统盘", "根磁盘"),
     ];
 
+    /// Returns the names in braces of a text.
+    pub(in crate::catalog) fn names_in_braces(text: &str) -> BTreeSet<&str> {
+        text.split('{').skip(1).map(|piece| piece.split_once('}').unwrap().0).collect()
+    }
+
     /// Asserts that the two languages of a text agree, and that each keeps its rules.
     pub(in crate::catalog) fn assert_text(of: &str, text: Text) {
         let Text { en, zh } = text;

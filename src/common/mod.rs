@@ -1,8 +1,8 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
 //! that is safe to display, the output of the commands, error chains, address lists, the owner and
-//! the mode of files, files of one entry a line, enums with a text for each variant, locks, work
-//! that blocks its thread, the phases of work, long loops that leave it to others, errors for lack
-//! of a resource, the port of a URL, crash points for tests.
+//! the mode of files, files of one entry a line, enums with a text or with operands for each
+//! variant, locks, work that blocks its thread, the phases of work, long loops that leave it to
+//! others, errors for lack of a resource, the port of a URL, crash points for tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -21,6 +21,7 @@ mod error_chain;
 mod file_trust;
 mod ip_allowlist;
 mod line_file;
+mod operand_enum;
 mod shortage;
 mod string_enum;
 mod time;
@@ -50,6 +51,7 @@ pub use file_trust::{
 };
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
+pub(crate) use operand_enum::operand_enum;
 pub use shortage::is_resource_shortage;
 pub use string_enum::UnknownVariant;
 pub(crate) use string_enum::string_enum;

@@ -1,7 +1,7 @@
 //! The diagnosis of the daemon, as far as it knows itself.
 
 use super::finding::{Finding, Verdict};
-use crate::catalog::DoctorCheck;
+use crate::catalog::{DoctorCheck, Observation};
 use crate::common::Timestamp;
 use crate::model::{Fault, Reason};
 
@@ -29,6 +29,9 @@ pub struct DaemonFacts<'a> {
     pub delivery: Option<&'a DeliveryFact>,
 }
 
+/// The setting without which no notice is delivered.
+pub(super) const CALLBACK_URLS: &str = "callback.urls";
+
 /// Returns one finding for each check that the daemon makes of itself.
 pub fn diagnose_daemon(facts: &DaemonFacts<'_>) -> Vec<Finding> {
     vec![state_writable(facts.state_disk), service_answers(facts), delivered(facts.delivery)]
@@ -37,7 +40,7 @@ pub fn diagnose_daemon(facts: &DaemonFacts<'_>) -> Vec<Finding> {
 fn state_writable(problem: Option<&str>) -> Finding {
     let check = DoctorCheck::StateWritable;
     match problem {
-        None => Finding::new(check, Verdict::Ok, "the ledger can be written"),
+        None => Finding::new(check, Verdict::Ok, Observation::LedgerWritable),
         Some(problem) => {
             let fault = Fault::new(Reason::StateDiskTrouble, problem);
             Finding::of_fault(check, Verdict::Error, &fault)
@@ -48,24 +51,30 @@ fn state_writable(problem: Option<&str>) -> Finding {
 fn service_answers(facts: &DaemonFacts<'_>) -> Finding {
     let check = DoctorCheck::ServiceAnswers;
     let mut finding = match facts.unready {
-        [] => Finding::new(check, Verdict::Ok, "the daemon answers and is ready"),
+        [] => Finding::new(check, Verdict::Ok, Observation::DaemonReady),
         reasons => {
-            let summary = format!("the daemon is not ready: {}", reasons.join("; "));
-            Finding::new(check, Verdict::Error, summary)
+            let problems = reasons.join("; ");
+            Finding::new(check, Verdict::Error, Observation::DaemonNotReady { problems })
         }
     };
     finding.evidence.since = Some(facts.started);
     finding
 }
 
+/// Returns the receiver in use, or the setting that names the receivers.
+pub(super) fn destination_or_setting(destination: Option<&str>) -> String {
+    destination.unwrap_or(CALLBACK_URLS).to_owned()
+}
+
 fn delivered(delivery: Option<&DeliveryFact>) -> Finding {
     let check = DoctorCheck::ManagementDelivered;
-    let Some(delivery) = delivery else { return Finding::skipped(check, "callback.urls") };
-    let destination = delivery.destination.as_deref().unwrap_or("the management node");
+    let Some(delivery) = delivery else { return Finding::skipped_without(check, CALLBACK_URLS) };
+    let destination = destination_or_setting(delivery.destination.as_deref());
     if delivery.pending == 0 {
-        return Finding::new(check, Verdict::Ok, format!("no notice waits for {destination}"));
+        return Finding::new(check, Verdict::Ok, Observation::NoNoticeWaits { destination });
     }
-    let summary = format!("{} notices wait for {destination}", delivery.pending);
+    let pending = delivery.pending.to_string();
+    let summary = Observation::NoticesWait { pending, destination };
     // A notice that was sent a moment ago has no reply yet.
     let verdict = if delivery.stores_behind > 0 { Verdict::Warning } else { Verdict::Ok };
     let mut finding = Finding::new(check, verdict, summary);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ReportFact, StoreTitle};
-use crate::catalog::DoctorCheck;
+use super::{ReportFact, StoreTitle, Summary};
+use crate::catalog::{DoctorCheck, Observation};
 use crate::common::{Timestamp, string_enum};
 use crate::model::{Condition, Facts, Fault, Reason};
 
@@ -62,8 +62,8 @@ pub struct Finding {
     pub store: Option<StoreTitle>,
     /// The verdict.
     pub verdict: Verdict,
-    /// The observation, one clause or sentence in English.
-    pub summary: String,
+    /// The observation.
+    pub summary: Summary,
     /// The reasons and conditions that the check found. The first one decides the verdict.
     pub words: Vec<ProblemWord>,
     /// The fault behind the finding, if there is one. Its action is more specific than that of its
@@ -79,7 +79,7 @@ pub struct Finding {
 
 impl Finding {
     /// Creates a finding without evidence.
-    pub fn new(check: DoctorCheck, verdict: Verdict, summary: impl Into<String>) -> Self {
+    pub fn new(check: DoctorCheck, verdict: Verdict, summary: impl Into<Summary>) -> Self {
         Self {
             check,
             store: None,
@@ -93,14 +93,19 @@ impl Finding {
         }
     }
 
-    /// Creates the finding of a check that could not run, because it needs `need`.
-    pub fn skipped(check: DoctorCheck, need: impl std::fmt::Display) -> Self {
-        Self::new(check, Verdict::Skipped, format!("needs {need}"))
+    /// Creates the finding of a check that could not run. `need` says what it needs.
+    pub fn skipped(check: DoctorCheck, need: impl Into<Observation>) -> Self {
+        Self::new(check, Verdict::Skipped, need.into())
     }
 
-    /// Creates the finding of a check that could not run, because it needs `need` and no daemon
-    /// answers.
-    pub fn without_daemon(check: DoctorCheck, need: impl std::fmt::Display) -> Self {
+    /// Creates the finding of a check that could not run without a setting.
+    pub fn skipped_without(check: DoctorCheck, setting: &str) -> Self {
+        Self::skipped(check, Observation::NeedsSetting { setting: setting.to_owned() })
+    }
+
+    /// Creates the finding of a check that could not run, because no daemon answers. `need` says
+    /// what it needs.
+    pub fn without_daemon(check: DoctorCheck, need: impl Into<Observation>) -> Self {
         Self { lacks_daemon: true, ..Self::skipped(check, need) }
     }
 
@@ -110,7 +115,7 @@ impl Finding {
             words: vec![ProblemWord::Reason(fault.reason())],
             evidence: FindingEvidence { facts: fault.facts().clone(), ..Default::default() },
             fault: Some(fault.clone()),
-            ..Self::new(check, verdict, fault.details())
+            ..Self::new(check, verdict, Summary::of_fault(fault))
         }
     }
 
@@ -120,10 +125,7 @@ impl Finding {
     pub(super) fn merged_with(self, other: Self) -> Self {
         let (mut main, lesser) =
             if other.verdict > self.verdict { (other, self) } else { (self, other) };
-        if !lesser.summary.is_empty() && lesser.summary != main.summary {
-            main.summary.push_str("; also: ");
-            main.summary.push_str(&lesser.summary);
-        }
+        main.summary.add_other(lesser.summary);
         let new = lesser.words.into_iter().filter(|word| !main.words.contains(word));
         let new: Vec<ProblemWord> = new.collect();
         main.words.extend(new);

@@ -20,6 +20,7 @@ mod reason_check;
 mod state_dir;
 mod store;
 mod store_result;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -28,3 +29,4 @@ pub use finding::{Finding, FindingEvidence, ProblemWord, Verdict};
 pub use reason_check::{check_of_condition, check_of_reason};
 pub use state_dir::{KeyFact, StateDirFacts, StateDiskFact, diagnose_state_dir};
 pub use store::{ConditionFact, ReportFact, StoreFacts, StoreObserver, StoreTitle, diagnose_store};
+pub use summary::Summary;

@@ -1,7 +1,8 @@
 //! The diagnosis of the state directory, as a process beside the daemon sees it.
 
 use super::finding::{Finding, ProblemWord, Verdict};
-use crate::catalog::DoctorCheck;
+use super::summary::Summary;
+use crate::catalog::{DoctorCheck, Observation};
 use crate::model::{InodeCounts, Reason};
 
 /// Available space below which a warning is due, in bytes (256 MiB): a ledger that is migrated
@@ -58,27 +59,25 @@ pub fn diagnose_state_dir(facts: &StateDirFacts) -> Vec<Finding> {
     vec![writable(facts), space(facts), key(facts)]
 }
 
-/// The account that can tell what the daemon may do.
-const NEEDED_ACCOUNT: &str = "root, or the daemon's user";
-
 fn writable(facts: &StateDirFacts) -> Finding {
     let check = DoctorCheck::StateWritable;
     match (&facts.disk, &facts.write_problem) {
         (Err(problem), _) | (Ok(_), Some(problem)) => {
-            let mut finding = Finding::new(check, Verdict::Error, problem);
+            let summary = Summary::of_reason(Reason::StateDiskTrouble, problem);
+            let mut finding = Finding::new(check, Verdict::Error, summary);
             finding.words = vec![ProblemWord::Reason(Reason::StateDiskTrouble)];
             finding
         }
-        (Ok(_), None) if !facts.knows_access => Finding::skipped(check, NEEDED_ACCOUNT),
-        (Ok(_), None) => {
-            Finding::new(check, Verdict::Ok, "the daemon's user can write in the state directory")
-        }
+        (Ok(_), None) if !facts.knows_access => Finding::skipped(check, Observation::NeedsAccount),
+        (Ok(_), None) => Finding::new(check, Verdict::Ok, Observation::StateWritable),
     }
 }
 
 fn space(facts: &StateDirFacts) -> Finding {
     let check = DoctorCheck::StateSpace;
-    let Ok(disk) = facts.disk else { return Finding::skipped(check, DoctorCheck::StateWritable) };
+    let Ok(disk) = facts.disk else {
+        return Finding::skipped(check, DoctorCheck::StateWritable);
+    };
     let StateDiskFact { total, available, inodes } = disk;
     let no_inode = inodes.is_some_and(|inodes| inodes.available == 0);
     let verdict = match () {
@@ -86,10 +85,11 @@ fn space(facts: &StateDirFacts) -> Finding {
         () if available < LOW_BYTES || available < total / LOW_SHARE => Verdict::Warning,
         () => Verdict::Ok,
     };
-    let mut summary = format!("{available} of {total} bytes available");
-    if no_inode {
-        summary.push_str(", and no inode");
-    }
+    let (free, all) = (available.to_string(), total.to_string());
+    let summary = match no_inode {
+        true => Observation::BytesWithoutInode { available: free, total: all },
+        false => Observation::BytesAvailable { available: free, total: all },
+    };
     let mut finding = Finding::new(check, verdict, summary);
     let facts = &mut finding.evidence.facts;
     facts.insert("availableBytes".to_owned(), available.into());
@@ -106,32 +106,32 @@ fn key(facts: &StateDirFacts) -> Finding {
     if facts.disk.is_err() {
         return Finding::skipped(check, DoctorCheck::StateWritable);
     }
-    let unreadable = |summary: &str| {
+    let unreadable = |summary: Summary| {
         let mut finding = Finding::new(check, Verdict::Error, summary);
         finding.words = vec![ProblemWord::Reason(Reason::SecretUnreadable)];
         finding
     };
     match (&facts.key, facts.has_secrets) {
-        (KeyFact::Unreadable(problem), _) if facts.knows_access => unreadable(problem),
+        (KeyFact::Unreadable(problem), _) if facts.knows_access => {
+            unreadable(Summary::of_reason(Reason::SecretUnreadable, problem))
+        }
         (KeyFact::Readable | KeyFact::Unreadable(_), _) if !facts.knows_access => {
-            Finding::skipped(check, NEEDED_ACCOUNT)
+            Finding::skipped(check, Observation::NeedsAccount)
         }
         (KeyFact::Readable | KeyFact::Unreadable(_), _) => {
-            Finding::new(check, Verdict::Ok, "the daemon's user can read the master key")
+            Finding::new(check, Verdict::Ok, Observation::KeyReadable)
         }
         (KeyFact::Missing { is_configured: true }, _) => {
-            unreadable("the file of state.master_key_file does not exist")
+            unreadable(Observation::KeyFileMissing.into())
         }
         (KeyFact::Missing { .. }, Some(false)) => {
-            Finding::new(check, Verdict::Ok, "no secret is stored yet, and no key is needed")
+            Finding::new(check, Verdict::Ok, Observation::KeyNotNeeded)
         }
         // Only the service itself sees the credentials that systemd passes to it.
         (KeyFact::Missing { .. }, Some(true)) => {
-            let summary = "the state directory has no master key: the stored secrets are readable \
-                           only if the service gets the credential master-key";
-            Finding::new(check, Verdict::Warning, summary)
+            Finding::new(check, Verdict::Warning, Observation::KeyOfService)
         }
-        (KeyFact::Missing { .. }, None) => Finding::skipped(check, "the ledger"),
+        (KeyFact::Missing { .. }, None) => Finding::skipped(check, Observation::NeedsLedger),
     }
 }
 

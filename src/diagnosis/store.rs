@@ -7,7 +7,8 @@ use super::reason_check::{check_of_condition, check_of_reason};
 use super::store_result::{
     inodes_result, login_result, reported_result, space_result, storage_result, write_dependent,
 };
-use crate::catalog::DoctorCheck;
+use super::summary::{Summary, SummaryNote};
+use crate::catalog::{DoctorCheck, Observation};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{
@@ -55,8 +56,8 @@ pub enum StoreObserver {
     /// Another process, while no daemon answers. It knows the ledger and has looked at the
     /// directory, without a write and without a login.
     OtherProcess {
-        /// The need of a look that was not possible.
-        look_need: &'static str,
+        /// True if the id of this installation is known, without which no look is possible.
+        has_node_id: bool,
     },
 }
 
@@ -117,7 +118,7 @@ pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
     }
     // Without the daemon, no attempt is running.
     if facts.status == Status::Connecting && facts.observer == StoreObserver::Daemon {
-        let summary = "an attempt to connect is running";
+        let summary = Observation::AttemptRuns;
         let mut finding = Finding::new(DoctorCheck::SshLogin, Verdict::Warning, summary);
         finding.evidence.since = Some(facts.since);
         found.add(finding);
@@ -125,7 +126,7 @@ pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
     for check in overdue_checks(facts.checks) {
         // One that has a finding already is not good, or has the condition.
         if found.is_good(check) {
-            found.add(Finding::new(check, Verdict::Warning, "the check was due and has not ended"));
+            found.add(Finding::new(check, Verdict::Warning, Observation::CheckOverdue));
         }
     }
     complete_chain(&STORAGE_CHECKS, &mut found, |check| storage_result(check, facts));
@@ -138,7 +139,7 @@ pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
     };
     found.add_missing(with_figures(space_result(facts.capacity)));
     found.add_missing(with_figures(inodes_result(facts.capacity, facts.inodes)));
-    found.add_missing(write_dependent(DoctorCheck::Quota, facts, "no write exceeds a quota"));
+    found.add_missing(write_dependent(DoctorCheck::Quota, facts, Observation::QuotaKept));
     found.add_missing(reported_result(facts.report));
     found.into_findings(facts)
 }
@@ -206,14 +207,14 @@ fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
             if EXAMINED_CHECKS.contains(&check) && facts.checks.examine.last.is_some() {
                 continue;
             }
-            finding.summary.insert_str(0, "last known: ");
+            finding.summary.mark_last_known();
         }
         if let Some(state) = state_of(check, facts.checks) {
             finding.evidence.last_good = state.last_good;
             // The status follows with the next attempt, which an operator may have to request.
             let is_good = state.fault.is_none() && state.last.is_some_and(|at| at > facts.since);
             if is_good {
-                finding.summary.push_str("; the check is good again");
+                finding.summary.add_note(SummaryNote::GoodAgain);
             }
         }
         found.add(finding);
@@ -229,14 +230,16 @@ fn find_faults(facts: &StoreFacts<'_>, found: &mut Findings) {
         // The status of a connected store counts until the fault repeats.
         let (verdict, note) = match (facts.observer, facts.status) {
             (StoreObserver::OtherProcess { .. }, _) | (_, Status::Disconnected) => {
-                (Verdict::Error, "")
+                (Verdict::Error, None)
             }
             (StoreObserver::Daemon, Status::Connected | Status::Connecting) => {
-                (Verdict::Warning, " (the store stays connected until this repeats)")
+                (Verdict::Warning, Some(SummaryNote::StaysConnected))
             }
         };
         let mut finding = Finding::of_fault(check, verdict, fault);
-        finding.summary.push_str(note);
+        if let Some(note) = note {
+            finding.summary.add_note(note);
+        }
         finding.evidence = FindingEvidence {
             since: state.since,
             last_good: state.last_good,
@@ -266,7 +269,8 @@ fn condition_finding(fact: &ConditionFact, checks: &StoreChecks) -> Finding {
         _ => None,
     };
     let check = check.unwrap_or_else(|| check_of_condition(fact.condition));
-    let mut finding = Finding::new(check, condition_verdict(fact.condition), &fact.message);
+    let summary = Summary::of_condition(fact.condition, &fact.message);
+    let mut finding = Finding::new(check, condition_verdict(fact.condition), summary);
     finding.words = vec![ProblemWord::Condition(fact.condition)];
     finding.evidence.since = fact.since;
     finding

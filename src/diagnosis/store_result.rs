@@ -1,33 +1,47 @@
 //! The results of the checks of a store that neither a fault nor a condition names.
 
+use super::daemon::{CALLBACK_URLS, destination_or_setting};
 use super::finding::{Finding, FindingEvidence, Verdict};
 use super::store::{EXAMINED_CHECKS, ReportFact, StoreFacts, StoreObserver};
-use crate::catalog::DoctorCheck;
+use super::summary::Summary;
+use crate::catalog::{DoctorCheck, Observation};
 use crate::lifecycle::CheckState;
-use crate::model::{Capacity, HostIdentity, InodeCounts};
-
-/// The need of a check that only the daemon makes.
-const DAEMON: &str = "the daemon";
+use crate::model::{Capacity, Condition, HostIdentity, InodeCounts};
 
 /// Returns the result of a check of the directory that no fault names.
 pub(super) fn storage_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
     match (facts.observer, check) {
-        (StoreObserver::OtherProcess { look_need }, check) if EXAMINED_CHECKS.contains(&check) => {
-            state_result(check, &facts.checks.examine, "the directory is good now", look_need)
+        (StoreObserver::OtherProcess { has_node_id }, check)
+            if EXAMINED_CHECKS.contains(&check) =>
+        {
+            let need = match has_node_id {
+                true => Observation::NeedsLook,
+                false => Observation::NeedsNodeId,
+            };
+            state_result(check, &facts.checks.examine, Observation::DirectoryGood, need)
         }
         (_, DoctorCheck::Write | DoctorCheck::Permission) => {
-            write_dependent(check, facts, "a file was written, synced and removed")
+            write_dependent(check, facts, Observation::FileWritten)
         }
-        _ => state_result(check, &facts.checks.examine, "the probe is good", "the first probe"),
+        _ => {
+            let (good, need) = (Observation::ProbeGood, Observation::NeedsFirstProbe);
+            state_result(check, &facts.checks.examine, good, need)
+        }
     }
 }
 
-pub(super) fn write_dependent(check: DoctorCheck, facts: &StoreFacts<'_>, good: &str) -> Finding {
+pub(super) fn write_dependent(
+    check: DoctorCheck,
+    facts: &StoreFacts<'_>,
+    good: Observation,
+) -> Finding {
     match facts.observer {
         StoreObserver::Daemon => {
-            state_result(check, &facts.checks.write, good, "the first write probe")
+            state_result(check, &facts.checks.write, good, Observation::NeedsFirstWrite)
         }
-        StoreObserver::OtherProcess { .. } => Finding::without_daemon(check, DAEMON),
+        StoreObserver::OtherProcess { .. } => {
+            Finding::without_daemon(check, Observation::NeedsDaemon)
+        }
     }
 }
 
@@ -35,21 +49,23 @@ pub(super) fn write_dependent(check: DoctorCheck, facts: &StoreFacts<'_>, good: 
 pub(super) fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Finding {
     let ssh = &facts.checks.ssh;
     if facts.observer != StoreObserver::Daemon {
-        return Finding::without_daemon(check, DAEMON);
+        return Finding::without_daemon(check, Observation::NeedsDaemon);
     }
     if check != DoctorCheck::SshProof || ssh.is_overdue() {
-        return state_result(check, ssh, "the login is good", "the first login");
+        return state_result(check, ssh, Observation::LoginGood, Observation::NeedsFirstLogin);
     }
     match facts.host_identity {
         Some(HostIdentity::Verified { evidence, .. }) => {
-            let good = format!("the server is this node ({})", evidence.as_str());
-            state_result(check, ssh, &good, "the first login")
+            let good = Observation::ServerIsNode { evidence: evidence.to_string() };
+            state_result(check, ssh, good, Observation::NeedsFirstLogin)
         }
-        Some(HostIdentity::NotChecked) => Finding::skipped(check, "ssh.prove_host"),
+        Some(HostIdentity::NotChecked) => Finding::skipped_without(check, "ssh.prove_host"),
         Some(HostIdentity::Unverified(unverified)) => {
-            Finding::new(check, Verdict::Warning, &unverified.details)
+            let condition = Condition::ProofUnavailable;
+            let summary = Summary::of_condition(condition, &unverified.details);
+            Finding::new(check, Verdict::Warning, summary)
         }
-        None => Finding::skipped(check, "the first login"),
+        None => Finding::skipped(check, Observation::NeedsFirstLogin),
     }
 }
 
@@ -57,11 +73,11 @@ pub(super) fn login_result(check: DoctorCheck, facts: &StoreFacts<'_>) -> Findin
 pub(super) fn state_result(
     check: DoctorCheck,
     state: &CheckState,
-    good: &str,
-    need: &str,
+    good: Observation,
+    need: Observation,
 ) -> Finding {
     if state.is_overdue() {
-        return Finding::skipped(check, "the newest run, which has not ended");
+        return Finding::skipped(check, Observation::NeedsNewestRun);
     }
     if state.last.is_none() {
         return Finding::skipped(check, need);
@@ -78,9 +94,12 @@ pub(super) fn state_result(
 
 pub(super) fn space_result(capacity: Option<Capacity>) -> Finding {
     let check = DoctorCheck::Space;
-    let Some(capacity) = capacity else { return Finding::skipped(check, "the first probe") };
+    let Some(capacity) = capacity else {
+        return Finding::skipped(check, Observation::NeedsFirstProbe);
+    };
     let (available, total) = (capacity.available(), capacity.total());
-    let summary = format!("{available} of {total} bytes available");
+    let summary =
+        Observation::BytesAvailable { available: available.to_string(), total: total.to_string() };
     let mut finding = Finding::new(check, Verdict::Ok, summary);
     finding.evidence.facts.insert("availableCapacity".to_owned(), available.into());
     finding.evidence.facts.insert("totalCapacity".to_owned(), total.into());
@@ -91,30 +110,31 @@ pub(super) fn inodes_result(capacity: Option<Capacity>, inodes: Option<InodeCoun
     let check = DoctorCheck::Inodes;
     match inodes {
         Some(InodeCounts { total, available }) => {
-            let summary = format!("{available} of {total} inodes available");
+            let summary = Observation::InodesAvailable {
+                available: available.to_string(),
+                total: total.to_string(),
+            };
             let mut finding = Finding::new(check, Verdict::Ok, summary);
             finding.evidence.facts.insert("availableInodes".to_owned(), available.into());
             finding.evidence.facts.insert("totalInodes".to_owned(), total.into());
             finding
         }
-        None if capacity.is_some() => {
-            Finding::new(check, Verdict::Ok, "the filesystem creates inodes as it needs them")
-        }
-        None => Finding::skipped(check, "the first probe"),
+        None if capacity.is_some() => Finding::new(check, Verdict::Ok, Observation::InodesOnDemand),
+        None => Finding::skipped(check, Observation::NeedsFirstProbe),
     }
 }
 
 pub(super) fn reported_result(report: Option<&ReportFact>) -> Finding {
     let check = DoctorCheck::Reported;
-    let Some(report) = report else { return Finding::skipped(check, "callback.urls") };
-    let destination = report.destination.as_deref().unwrap_or("the management node");
-    let reply = report.last_reply.as_ref().map(|reply| format!("; last reply: {reply}"));
-    let reply = reply.unwrap_or_default();
-    match report.pending {
-        0 => Finding::new(check, Verdict::Ok, format!("{destination} has every notice")),
-        pending => {
-            let summary = format!("{pending} notices wait for {destination}{reply}");
-            Finding::new(check, Verdict::Warning, summary)
-        }
+    let Some(report) = report else { return Finding::skipped_without(check, CALLBACK_URLS) };
+    let destination = destination_or_setting(report.destination.as_deref());
+    if report.pending == 0 {
+        return Finding::new(check, Verdict::Ok, Observation::NoticesDelivered { destination });
     }
+    let pending = report.pending.to_string();
+    let summary = match report.last_reply.clone() {
+        Some(reply) => Observation::NoticesRejected { pending, destination, reply },
+        None => Observation::NoticesWait { pending, destination },
+    };
+    Finding::new(check, Verdict::Warning, summary)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::DoctorCheck;
+use crate::catalog::{DoctorCheck, Language};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{
@@ -13,7 +13,7 @@ use crate::model::{
     Reason, Status,
 };
 
-const OTHER_PROCESS: StoreObserver = StoreObserver::OtherProcess { look_need: "a look at it" };
+const OTHER_PROCESS: StoreObserver = StoreObserver::OtherProcess { has_node_id: true };
 const DECIDED: Timestamp = Timestamp(1_000_000);
 
 /// The checks that each store has a finding for.
@@ -33,6 +33,10 @@ const STORE_CHECKS: [DoctorCheck; 14] = [
     DoctorCheck::SshProof,
     DoctorCheck::Reported,
 ];
+
+fn english(finding: &Finding) -> String {
+    finding.summary.text(Language::English)
+}
 
 fn title() -> StoreTitle {
     let uuid = "4cd9fb914f5f4a1d8d2f000000000001".parse().unwrap();
@@ -133,16 +137,16 @@ fn a_healthy_store_has_a_good_finding_for_each_check() {
     let findings = Subject::healthy().findings();
     assert_eq!(verdicts(&findings, Verdict::Ok), STORE_CHECKS);
     assert!(
-        findings.iter().all(|it| it.store.as_ref() == Some(&title()) && !it.summary.is_empty())
+        findings.iter().all(|it| it.store.as_ref() == Some(&title()) && !english(it).is_empty())
     );
     let space = Subject::healthy().finding(DoctorCheck::Space);
-    assert_eq!(space.summary, "60 of 100 bytes available");
+    assert_eq!(english(&space), "60 of 100 bytes available");
     assert_eq!(space.evidence.facts.get("totalCapacity"), Some(&100_u64.into()));
     let without_callback = Subject { report: None, ..Subject::healthy() };
     let reported = without_callback.finding(DoctorCheck::Reported);
     assert_eq!(
-        (reported.verdict, reported.summary.as_str()),
-        (Verdict::Skipped, "needs callback.urls")
+        (reported.verdict, english(&reported)),
+        (Verdict::Skipped, "needs callback.urls".to_owned())
     );
 }
 
@@ -155,7 +159,7 @@ fn each_fault_of_a_disconnected_store_is_one_error_at_its_check() {
         assert_eq!(verdicts(&findings, Verdict::Error), [check], "{reason}");
         let finding = subject.finding(check);
         assert_eq!(finding.words, [ProblemWord::Reason(*reason)]);
-        assert_eq!(finding.summary, format!("{reason} seen"));
+        assert_eq!(english(&finding), format!("{reason} seen"));
         assert_eq!(finding.evidence.since, Some(DECIDED), "{reason}");
         assert!(finding.fault.is_some_and(|fault| fault.reason() == *reason));
     }
@@ -167,7 +171,7 @@ fn checks_after_a_failed_one_say_what_they_need() {
     let skipped = [DoctorCheck::SshHostKey, DoctorCheck::SshLogin, DoctorCheck::SshProof];
     assert_eq!(verdicts(&findings, Verdict::Skipped), skipped);
     let proof = findings.iter().find(|it| it.check == DoctorCheck::SshProof).unwrap();
-    assert_eq!(proof.summary, "needs ssh.connect");
+    assert_eq!(english(proof), "needs ssh.connect");
     let both = Subject::disconnected(&[Reason::NotMounted, Reason::CredentialsRefused]);
     let findings = both.findings();
     assert_eq!(verdicts(&findings, Verdict::Error), [DoctorCheck::Mount, DoctorCheck::SshLogin]);
@@ -181,7 +185,7 @@ fn a_fault_that_may_be_temporary_is_a_warning_while_the_store_is_connected() {
     subject.checks.examine = failed(Reason::ProbeTimeout);
     let finding = subject.finding(DoctorCheck::Directory);
     assert_eq!(finding.verdict, Verdict::Warning);
-    assert!(finding.summary.contains("stays connected until this repeats"), "{finding:?}");
+    assert!(english(&finding).contains("stays connected until this repeats"), "{finding:?}");
     assert_eq!(finding.evidence.took, Some(Duration::from_millis(3)));
 }
 
@@ -192,7 +196,7 @@ fn a_disconnected_store_whose_check_is_good_again_says_so() {
     subject.checks.examine.last = Some(Timestamp(DECIDED.0 + 1));
     let finding = subject.finding(DoctorCheck::Mount);
     assert_eq!(finding.verdict, Verdict::Error);
-    assert!(finding.summary.ends_with("; the check is good again"));
+    assert!(english(&finding).ends_with("; the check is good again"));
     // The newest probe found something else than the attempt.
     subject.checks.examine = failed(Reason::WrongStore);
     let findings = subject.findings();
@@ -241,7 +245,7 @@ fn each_condition_is_in_the_finding_of_its_check() {
     }
     // A note does not hide the result.
     let space = Subject::with_condition(Condition::SharedFilesystem).finding(DoctorCheck::Space);
-    assert_eq!(space.summary, "60 of 100 bytes available; also: the observation");
+    assert_eq!(english(&space), "60 of 100 bytes available; also: the observation");
 }
 
 #[test]
@@ -255,7 +259,7 @@ fn notices_that_wait_are_shown_with_the_last_reply() {
     let finding =
         Subject { report: Some(report), ..Subject::healthy() }.finding(DoctorCheck::Reported);
     assert_eq!(finding.verdict, Verdict::Warning);
-    assert_eq!(finding.summary, "3 notices wait for mn-1:8080; last reply: HTTP 502");
+    assert_eq!(english(&finding), "3 notices wait for mn-1:8080; last reply: HTTP 502");
 }
 
 #[test]
@@ -268,20 +272,20 @@ fn without_the_daemon_a_look_replaces_the_last_known_fault_of_the_directory() {
     let errors = verdicts(&subject.findings(), Verdict::Error);
     assert_eq!(errors, [DoctorCheck::Identity, DoctorCheck::SshLogin]);
     let login = subject.finding(DoctorCheck::SshLogin);
-    assert_eq!(login.summary, "last known: credentials_refused seen");
+    assert_eq!(english(&login), "last known: credentials_refused seen");
     // The look is good.
     subject.checks.examine = good();
     assert_eq!(verdicts(&subject.findings(), Verdict::Error), [DoctorCheck::SshLogin]);
-    assert_eq!(subject.finding(DoctorCheck::Mount).summary, "the directory is good now");
+    assert_eq!(english(&subject.finding(DoctorCheck::Mount)), "the directory is good now");
     for check in [DoctorCheck::Write, DoctorCheck::Quota, DoctorCheck::SshConnect] {
-        assert_eq!(subject.finding(check).summary, "needs the daemon", "{check}");
+        assert_eq!(english(&subject.finding(check)), "needs the daemon", "{check}");
     }
     // No look was possible: the last known fault counts.
     subject.checks.examine = CheckState::default();
     let mount = subject.finding(DoctorCheck::Mount);
     assert_eq!(
-        (mount.verdict, mount.summary.as_str()),
-        (Verdict::Error, "last known: not_mounted seen")
+        (mount.verdict, english(&mount)),
+        (Verdict::Error, "last known: not_mounted seen".to_owned())
     );
     // A fault now is an error, also of a store that was Connected.
     let mut connected = Subject { observer: OTHER_PROCESS, ..Subject::healthy() };
@@ -313,7 +317,7 @@ fn an_overdue_check_is_not_good_and_has_the_condition() {
     // A note does not make it good.
     let mut subject = Subject::with_condition(Condition::SharedFilesystem);
     subject.checks.examine.set_overdue();
-    assert_eq!(subject.finding(Space).summary, "needs directory; also: the observation");
+    assert_eq!(english(&subject.finding(Space)), "needs directory; also: the observation");
     assert_eq!(subject.finding(Space).verdict, Verdict::Skipped);
     // Several at a time are warnings, and the condition is in one finding.
     let mut subject = Subject::with_condition(Condition::NotProbed);

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::child::{ChildError, OWN_PROGRAM, run_child};
-use crate::catalog::DoctorCheck;
-use crate::diagnosis::{Finding, Verdict};
+use crate::catalog::{DoctorCheck, Observation};
+use crate::diagnosis::{Finding, Summary, Verdict};
 use crate::settings::{ListenUse, Settings, environment_variables};
 
 /// The word that makes this program read the settings file and end. It is not a command for users.
@@ -39,25 +39,24 @@ pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
             let warnings = output.stdout.lines().filter_map(|line| line.strip_prefix("warning: "));
             let warnings: Vec<&str> = warnings.collect();
             match warnings.as_slice() {
-                [] => Finding::new(check, Verdict::Ok, "the settings and their files are valid"),
-                _ => Finding::new(check, Verdict::Warning, warnings.join("; ")),
+                [] => Finding::new(check, Verdict::Ok, Observation::SettingsValid),
+                _ => Finding::new(check, Verdict::Warning, Summary::quoted(warnings.join("; "))),
             }
         }
         Ok(output) => {
             let faults = output.stderr.lines().map(str::trim).filter(|line| !line.is_empty());
             let faults: Vec<&str> = faults.collect();
-            Finding::new(check, Verdict::Error, faults.join("; "))
+            Finding::new(check, Verdict::Error, Summary::quoted(faults.join("; ")))
         }
         Err(ChildError::TimedOut) => {
-            let subject = match is_hung {
-                true => "the settings file",
-                false => "a file or folder that the settings name",
+            let summary = match is_hung {
+                true => Observation::SettingsHang,
+                false => Observation::NamedFileHangs,
             };
-            let summary = format!("{subject} cannot be read: its disk does not respond");
             Finding::new(check, Verdict::Error, summary)
         }
         Err(ChildError::NotStarted(error)) => {
-            Finding::skipped(check, format_args!("a process of its own: {error}"))
+            Finding::skipped(check, Observation::NeedsProcess { problem: error.to_string() })
         }
     };
     SettingsCheck { finding, is_hung }
@@ -88,8 +87,7 @@ const UNMADE: [DoctorCheck; 6] = [
 
 /// Returns the findings of the checks that are not made.
 pub(super) fn unmade_checks() -> impl Iterator<Item = Finding> {
-    let need = "a later version, because this one does not make the check";
-    UNMADE.into_iter().map(move |check| Finding::skipped(check, need))
+    UNMADE.into_iter().map(|check| Finding::skipped(check, Observation::NeedsLaterVersion))
 }
 
 /// Returns the findings about the addresses and the callers. `is_loaded` is false if the settings
@@ -112,11 +110,11 @@ fn listen_tls(settings: &Settings) -> Finding {
     let check = DoctorCheck::ListenTls;
     let outside = outside_addresses(settings);
     match (&settings.server.tls, outside.is_empty()) {
-        (Some(_), _) => Finding::new(check, Verdict::Ok, "every TCP address has TLS"),
-        (None, true) => Finding::new(check, Verdict::Ok, "the TCP addresses are on loopback"),
+        (Some(_), _) => Finding::new(check, Verdict::Ok, Observation::TlsEverywhere),
+        (None, true) => Finding::new(check, Verdict::Ok, Observation::OnLoopback),
         (None, false) => {
-            let summary = format!("{} is served without TLS", outside.join(", "));
-            Finding::new(check, Verdict::Warning, summary)
+            let addresses = outside.join(", ");
+            Finding::new(check, Verdict::Warning, Observation::WithoutTls { addresses })
         }
     }
 }
@@ -137,22 +135,20 @@ fn listen_reachable(settings: &Settings) -> Finding {
     let outside = outside_addresses(settings);
     match (outside.is_empty(), has_clients(settings)) {
         (false, _) => {
-            Finding::new(check, Verdict::Ok, format!("listens on {}", outside.join(", ")))
+            let addresses = outside.join(", ");
+            Finding::new(check, Verdict::Ok, Observation::ListensOn { addresses })
         }
-        (true, true) => {
-            let summary = "clients are configured, and every TCP address is on loopback";
-            Finding::new(check, Verdict::Warning, summary)
-        }
-        (true, false) => Finding::skipped(check, "a client in the settings"),
+        (true, true) => Finding::new(check, Verdict::Warning, Observation::ClientsOnLoopback),
+        (true, false) => Finding::skipped(check, Observation::NeedsClient),
     }
 }
 
 fn auth_sessions(settings: &Settings) -> Finding {
     let check = DoctorCheck::AuthSessions;
     match has_clients(settings) {
-        true => Finding::new(check, Verdict::Ok, "callers over TCP are configured"),
+        true => Finding::new(check, Verdict::Ok, Observation::CallersConfigured),
         // A node that only its own operators use over the Unix socket needs none.
-        false => Finding::skipped(check, "auth.tokens_file or another source of callers"),
+        false => Finding::skipped(check, Observation::NeedsCallers),
     }
 }
 
@@ -180,7 +176,8 @@ mod tests {
         };
         assert_eq!(verdicts(with_tokens(loopback)), [Ok, Warning, Ok]);
         assert_eq!(verdicts(with_tokens(outside)), [Warning, Ok, Ok]);
+        let needed = Finding::skipped(DoctorCheck::ListenTls, DoctorCheck::SettingsValid);
         let skipped = diagnose_settings(&Settings::built_in(), false);
-        assert!(skipped.iter().all(|finding| finding.summary == "needs settings.valid"));
+        assert!(skipped.iter().all(|finding| finding.summary == needed.summary));
     }
 }

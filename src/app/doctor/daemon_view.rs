@@ -6,9 +6,9 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::state_report::LockState;
-use crate::catalog::{DoctorCheck, Language};
+use crate::catalog::{DoctorCheck, Language, Observation};
 use crate::cli::{ClientError, DaemonAddress, ListedStore, StoreReference};
-use crate::diagnosis::{Finding, Verdict};
+use crate::diagnosis::{Finding, Summary, Verdict};
 use crate::model::StoreUuid;
 use crate::settings::Settings;
 
@@ -59,27 +59,23 @@ impl AnswerProblem {
 
     /// Returns the problem, and what the lock of the state directory says about the process of the
     /// daemon. The lock says nothing new about a daemon that answers.
-    fn summary(&self, lock: Option<&LockState>) -> String {
+    fn summary(&self, lock: Option<&LockState>) -> Summary {
         let (is_late, problem) = match self {
-            Self::Refused(problem) | Self::Foreign(problem) => return problem.clone(),
+            Self::Refused(problem) | Self::Foreign(problem) => return Summary::quoted(problem),
             Self::NotAsked(problem) | Self::Unreachable(problem) => (false, problem),
             Self::TimedOut(problem) => (true, problem),
         };
-        match lock {
+        let problem = problem.clone();
+        let observation = match lock {
             Some(LockState::Held(Some(pid))) => {
-                format!("the daemon runs, and does not answer (process {pid}): {problem}")
+                Observation::ProcessSilent { pid: pid.to_string(), problem }
             }
-            Some(LockState::Held(None)) => {
-                format!("the daemon runs, and does not answer: {problem}")
-            }
-            Some(LockState::Free | LockState::Absent) => {
-                format!("the daemon does not run: {problem}")
-            }
-            Some(LockState::Unknown(_)) | None if is_late => {
-                format!("the daemon does not answer: {problem}")
-            }
-            Some(LockState::Unknown(_)) | None => problem.clone(),
-        }
+            Some(LockState::Held(None)) => Observation::DaemonSilent { problem },
+            Some(LockState::Free | LockState::Absent) => Observation::DaemonNotRunning { problem },
+            Some(LockState::Unknown(_)) | None if is_late => Observation::NoAnswer { problem },
+            Some(LockState::Unknown(_)) | None => return Summary::quoted(problem),
+        };
+        observation.into()
     }
 
     /// Returns the sentence.
@@ -98,11 +94,8 @@ impl AnswerProblem {
         let check = DoctorCheck::ProgramVersion;
         match self {
             Self::Foreign(_) => {
-                let own = env!("CARGO_PKG_VERSION");
-                let summary = format!(
-                    "the daemon does not answer as {own}, the version of this program, does: it is \
-                     probably of another version"
-                );
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let summary = Observation::ProbablyOtherVersion { version };
                 Finding::new(check, Verdict::Warning, summary)
             }
             Self::NotAsked(_) | Self::Unreachable(_) | Self::TimedOut(_) | Self::Refused(_) => {
@@ -181,12 +174,12 @@ impl DaemonView {
                 problem.version_finding(),
             ],
             (None, Some(version)) if version == own => {
-                let summary = format!("the daemon and this program are {own}");
+                let summary = Observation::SameVersion { version: own.to_owned() };
                 vec![Finding::new(DoctorCheck::ProgramVersion, Verdict::Ok, summary)]
             }
             (None, version) => {
-                let version = version.as_deref().unwrap_or("unknown");
-                let summary = format!("the daemon is {version}, and this program is {own}");
+                let daemon = version.as_deref().unwrap_or("unknown").to_owned();
+                let summary = Observation::OtherVersion { daemon, program: own.to_owned() };
                 vec![Finding::new(DoctorCheck::ProgramVersion, Verdict::Warning, summary)]
             }
         }
@@ -286,7 +279,8 @@ mod tests {
                 (DoctorCheck::ServiceAnswers, Verdict::Error),
                 (DoctorCheck::ProgramVersion, verdict),
             ];
-            assert_eq!((found.as_slice(), findings[0].summary.as_str()), (&expected[..], summary));
+            let text = findings[0].summary.text(Language::English);
+            assert_eq!((found.as_slice(), text.as_str()), (&expected[..], summary));
         }
     }
 }

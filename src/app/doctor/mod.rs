@@ -40,7 +40,7 @@ use tokio::runtime;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::process::{ExitStatus, ending_signal};
-use crate::catalog::{DoctorCheck, Language};
+use crate::catalog::{DoctorCheck, Language, Observation, ROUND_LABELS};
 use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address};
 use crate::common::{print_text, report_line, run_blocking};
 use crate::diagnosis::{Finding, Verdict, diagnose_state_dir};
@@ -112,7 +112,7 @@ async fn check_and_show(
     let mut requested = RequestedChecks::of_options(args);
     let mut round = async || examine(args, config, language, &mut requested).await;
     let report = match (round().await, deadline) {
-        (Ok(first), Some(deadline)) => wait_until_well(first, deadline, round).await,
+        (Ok(first), Some(deadline)) => wait_until_well(first, language, deadline, round).await,
         (first, _) => first,
     };
     match report {
@@ -223,7 +223,7 @@ async fn examine(
     };
     local.extend(without_finding.map(|&check| match needs_answer(check) {
         true => Finding::without_daemon(check, DoctorCheck::ServiceAnswers),
-        false => Finding::new(check, Verdict::Skipped, "does not concern what was asked for"),
+        false => Finding::skipped(check, Observation::NotConcerned),
     }));
     // The silence of the daemon is an error of what needs the daemon.
     let lacks_daemon =
@@ -271,7 +271,7 @@ fn state_findings(
     let mut findings = diagnose_state_dir(&state.facts(has_secrets));
     if is_answered {
         findings.retain(|finding| finding.check != DoctorCheck::StateWritable);
-        let summary = "the daemon uses the ledger";
+        let summary = Observation::LedgerInUse;
         findings.push(Finding::new(DoctorCheck::StateLedger, Verdict::Ok, summary));
     }
     findings
@@ -310,14 +310,15 @@ fn check_order(check: &Value) -> (String, Option<DoctorCheck>) {
 /// waits for, each time that this changes. A round that does not end in time does not count.
 async fn wait_until_well(
     mut report: Report,
+    language: Language,
     deadline: Instant,
     mut round: impl AsyncFnMut() -> Result<Report, String>,
 ) -> Result<Report, String> {
     let mut named_cause = String::new();
     while report.worst() > Verdict::Ok {
-        let cause = report.worst_cause();
+        let cause = report.worst_cause(language);
         if cause != named_cause {
-            report_line(format_args!("waiting: {cause}"));
+            report_line(format_args!("{}{cause}", ROUND_LABELS.waiting.marked(language)));
             named_cause = cause;
         }
         let next_round = Instant::now() + ROUND_INTERVAL;
@@ -357,11 +358,11 @@ mod tests {
             Ok(report(Verdict::Warning, "later"))
         };
         let first = || report(Verdict::Error, "first");
-        let last = wait_until_well(first(), deadline, round).await.unwrap();
+        let last = wait_until_well(first(), Language::English, deadline, round).await.unwrap();
         assert_eq!((rounds.get(), &last.checks[0]["id"]), (2, &"later".into()));
         assert!(Instant::now() >= deadline);
         // No time is left after the first round.
-        let last = wait_until_well(first(), deadline, round).await.unwrap();
+        let last = wait_until_well(first(), Language::English, deadline, round).await.unwrap();
         assert_eq!((rounds.get(), &last.checks[0]["id"]), (2, &"first".into()));
     }
 }

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::daemon_view::resolve_all;
 use super::state_files::StateView;
 use crate::app::tasks::new_policy;
-use crate::catalog::DoctorCheck;
+use crate::catalog::{DoctorCheck, Observation};
 use crate::cli::StoreReference;
 use crate::common::{Clock as _, ErrorChain, SystemClock, Timestamp, run_blocking};
 use crate::diagnosis::{
-    ConditionFact, Finding, ReportFact, StoreFacts, StoreObserver, StoreTitle, Verdict,
+    ConditionFact, Finding, ReportFact, StoreFacts, StoreObserver, StoreTitle, Summary, Verdict,
     diagnose_store,
 };
 use crate::ledger::{LEDGER_FILE, LedgerCopy, LoadedStore, NODE_ID_FILE};
@@ -60,14 +60,18 @@ impl OfflineView {
                 let ledger_need = state.ledger_need();
                 let knows_stores = ledger_need.is_none();
                 let finding = match (state.node(), ledger_need) {
-                    (Err(problem), _) => Finding::new(check, Verdict::Error, problem),
-                    (Ok(_), Some(need)) => Finding::without_daemon(check, need),
-                    (Ok(_), None) => Finding::new(check, Verdict::Ok, "no store was added yet"),
+                    (Err(problem), _) => {
+                        Finding::new(check, Verdict::Error, Summary::quoted(problem))
+                    }
+                    (Ok(_), Some(problem)) => {
+                        Finding::without_daemon(check, Observation::NeedsMore { problem })
+                    }
+                    (Ok(_), None) => Finding::new(check, Verdict::Ok, Observation::NoStoreYet),
                 };
                 return Ok(Self { findings: vec![finding], knows_stores, ..Self::default() });
             }
             Err(problem) => {
-                let finding = Finding::new(check, Verdict::Error, problem);
+                let finding = Finding::new(check, Verdict::Error, Summary::quoted(problem));
                 return Ok(Self { findings: vec![finding], ..Self::default() });
             }
         };
@@ -87,11 +91,8 @@ impl OfflineView {
         view.stores = lines;
         let looks = look_at_all(state, settings, &stores).await;
         let policy = new_policy(settings);
-        let look_need = match state.node() {
-            Ok(Some(_)) => "a look at it",
-            Ok(None) | Err(_) => "the node id",
-        };
-        let observer = StoreObserver::OtherProcess { look_need };
+        let has_node_id = matches!(state.node(), Ok(Some(_)));
+        let observer = StoreObserver::OtherProcess { has_node_id };
         for ((loaded, pending), look) in stores.iter().zip(looks) {
             let report = report_fact(settings, *pending);
             view.findings.extend(store_findings(loaded, observer, look, report.as_ref(), &policy));
@@ -104,17 +105,16 @@ impl OfflineView {
 fn ledger_finding(state: &StateView, settings: &Settings, stores: usize) -> Finding {
     let check = DoctorCheck::StateLedger;
     match state.node() {
-        Err(problem) => Finding::new(check, Verdict::Error, problem),
+        Err(problem) => Finding::new(check, Verdict::Error, Summary::quoted(problem)),
         Ok(None) if stores > 0 => {
             let path = settings.state.dir.join(NODE_ID_FILE);
-            let summary = format!(
-                "{} does not exist: the next start would create another id, and each of the \
-                 {stores} stores would count as taken over",
-                path.display()
-            );
-            Finding::new(check, Verdict::Error, summary)
+            let (path, stores) = (path.display().to_string(), stores.to_string());
+            Finding::new(check, Verdict::Error, Observation::NodeIdMissing { path, stores })
         }
-        Ok(_) => Finding::new(check, Verdict::Ok, format!("the ledger has {stores} stores")),
+        Ok(_) => {
+            let count = stores.to_string();
+            Finding::new(check, Verdict::Ok, Observation::LedgerStores { count })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::report::Background;
 use super::requested::RequestedChecks;
 use crate::app::process::ExitStatus;
-use crate::catalog::{DoctorCheck, Language, unmade_phrase};
+use crate::catalog::{DoctorCheck, Language, ROUND_LABELS, unmade_phrase};
 use crate::cli::{DoctorArgs, format_diagnosis, store_label};
 use crate::common::{
     Clock as _, OutputReader, SystemClock, print_json, print_text, report_line, report_text,
@@ -46,9 +46,9 @@ impl Report {
     }
 
     /// Returns the label of the worst finding.
-    pub(super) fn worst_cause(&self) -> String {
+    pub(super) fn worst_cause(&self, language: Language) -> String {
         let worst = self.checks.iter().filter(|check| verdict_of(check) == Some(self.worst()));
-        let cause = worst.map(store_label).next();
+        let cause = worst.map(|check| store_label(check, language)).next();
         cause.or_else(|| self.requested.first_problem()).unwrap_or_default()
     }
 
@@ -92,7 +92,8 @@ pub(super) fn prepare_output(
     if !args.json && !args.checks.is_empty() {
         let skipped = report.checks.iter().filter(|it| verdict_of(it) == Some(Verdict::Skipped));
         for check in skipped {
-            report_line(format_args!("skipped: {}", skipped_label(check)));
+            let label = ROUND_LABELS.skipped.marked(language);
+            report_line(format_args!("{label}{}", skipped_label(check)));
         }
     }
     if args.json {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::child::{ChildError, run_child};
-use crate::catalog::DoctorCheck;
+use crate::catalog::{DoctorCheck, Observation};
 use crate::common::Timestamp;
 use crate::diagnosis::{Finding, Verdict};
 
@@ -21,9 +21,6 @@ const SYSTEMD_FOLDER: &str = "/run/systemd/system";
 /// again.
 const MANY_RESTARTS: u32 = 3;
 
-/// The need of what systemd knows, where it does not run.
-pub(super) const NO_SYSTEMD: &str = "systemd, which does not manage this system";
-
 /// Returns true if systemd manages this system.
 #[expect(clippy::disallowed_methods, reason = "the folder is in memory")]
 pub(super) fn is_booted() -> bool {
@@ -34,16 +31,19 @@ pub(super) fn is_booted() -> bool {
 pub(super) async fn diagnose_service() -> Finding {
     let check = DoctorCheck::ServiceRunning;
     if !is_booted() {
-        return Finding::skipped(check, NO_SYSTEMD);
+        return Finding::skipped(check, Observation::NeedsSystemd);
     }
     let args = ["show", UNIT, "--timestamp=unix", "--property", PROPERTIES];
     match run_child("systemctl", args, SYSTEMCTL_TIMEOUT).await {
         Ok(output) if output.status.success() => unit_finding(&output.stdout),
-        Ok(output) => Finding::skipped(check, format_args!("systemctl: {}", output.stderr.trim())),
-        Err(ChildError::NotStarted(error)) => {
-            Finding::skipped(check, format_args!("systemctl: {error}"))
+        Ok(output) => {
+            let problem = output.stderr.trim().to_owned();
+            Finding::skipped(check, Observation::NeedsSystemctl { problem })
         }
-        Err(ChildError::TimedOut) => Finding::skipped(check, "an answer of systemctl"),
+        Err(ChildError::NotStarted(error)) => {
+            Finding::skipped(check, Observation::NeedsSystemctl { problem: error.to_string() })
+        }
+        Err(ChildError::TimedOut) => Finding::skipped(check, Observation::NeedsSystemctlAnswer),
     }
 }
 
@@ -54,18 +54,24 @@ fn unit_finding(properties: &str) -> Finding {
         properties.lines().filter_map(|line| line.split_once('=')).collect();
     let property = |name: &str| found.get(name).copied().unwrap_or_default();
     if property("LoadState") == "not-found" {
-        return Finding::skipped(check, format_args!("the unit {UNIT}, which is not installed"));
+        return Finding::skipped(check, Observation::NeedsUnit { unit: UNIT.to_owned() });
     }
     let restarts: u32 = property("NRestarts").parse().unwrap_or_default();
     let (active, sub) = (property("ActiveState"), property("SubState"));
-    let state = format!("{UNIT} is {active} ({sub})");
+    let (unit, state) = (UNIT.to_owned(), format!("{active} ({sub})"));
     let (verdict, summary) = match (active, property("Result")) {
-        ("active", _) if restarts < MANY_RESTARTS => (Verdict::Ok, state),
-        ("active", _) => {
-            (Verdict::Warning, format!("{state}, after {restarts} automatic restarts"))
+        ("active", _) if restarts < MANY_RESTARTS => {
+            (Verdict::Ok, Observation::UnitState { unit, state })
         }
-        (_, "" | "success") => (Verdict::Error, state),
-        (_, result) => (Verdict::Error, format!("{state}, with the result {result}")),
+        ("active", _) => {
+            let restarts = restarts.to_string();
+            (Verdict::Warning, Observation::UnitRestarts { unit, state, restarts })
+        }
+        (_, "" | "success") => (Verdict::Error, Observation::UnitState { unit, state }),
+        (_, result) => {
+            let result = result.to_owned();
+            (Verdict::Error, Observation::UnitResult { unit, state, result })
+        }
     };
     let mut finding = Finding::new(check, verdict, summary);
     for name in ["ActiveState", "SubState", "Result"] {
@@ -82,6 +88,7 @@ fn unit_finding(properties: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Language;
 
     fn finding(load: &str, active: &str, sub: &str, result: &str, restarts: u32) -> Finding {
         unit_finding(&format!(
@@ -102,7 +109,7 @@ mod tests {
         ] {
             let found = finding(load, active, sub, result, restarts);
             assert_eq!(found.verdict, verdict, "{found:?}");
-            assert!(found.summary.contains(words), "{found:?}");
+            assert!(found.summary.text(Language::English).contains(words), "{found:?}");
         }
         let running = finding("loaded", "active", "running", "success", 1);
         assert_eq!(running.evidence.since, Some(Timestamp(1_482_426_606_000)));

@@ -1,5 +1,6 @@
 //! The labels and short phrases of a diagnosis as text.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::catalog::{Language, Text};
@@ -28,6 +29,58 @@ pub const FINDING_LABELS: FindingLabels = FindingLabels {
     reported: Text { en: "reported", zh: "上报" },
     see: Text { en: "see", zh: "参见" },
 };
+
+/// The first words of the lines that `doctor` writes beside its result.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundLabels {
+    /// Before the finding that it waits for.
+    pub waiting: Text,
+    /// Before a check that could not run.
+    pub skipped: Text,
+}
+
+/// The first words of the lines that `doctor` writes beside its result.
+pub const ROUND_LABELS: RoundLabels = RoundLabels {
+    waiting: Text { en: "waiting: ", zh: "等待：" },
+    skipped: Text { en: "skipped: ", zh: "跳过：" },
+};
+
+/// The words between the parts of a summary.
+#[derive(Clone, Copy, Debug)]
+pub struct SummaryLabels {
+    /// Before an observation from the ledger, which is unchecked since the daemon ended.
+    pub last_known: Text,
+    /// After the observation of an attempt, if the check is good by now.
+    pub good_again: Text,
+    /// After the observation of a fault that may be temporary.
+    pub stays_connected: Text,
+    /// Before another observation of the same check.
+    pub also: Text,
+}
+
+/// The words between the parts of a summary.
+pub const SUMMARY_LABELS: SummaryLabels = SummaryLabels {
+    last_known: Text { en: "last known: ", zh: "最后已知：" },
+    good_again: Text { en: "; the check is good again", zh: "；该检查已恢复正常" },
+    stays_connected: Text {
+        en: " (the store stays connected until this repeats)",
+        zh: "（再次出现之前，镜像服务器保持连接）",
+    },
+    also: Text { en: "; also: ", zh: "；另外：" },
+};
+
+/// Returns an English observation in a language. In another language than English, it has the
+/// meaning of its word before it: the observation itself is evidence, often with the words of a
+/// peer.
+pub fn annotated_phrase(meaning: Text, observation: &str, language: Language) -> Cow<'_, str> {
+    match language {
+        Language::English => Cow::Borrowed(observation),
+        Language::Chinese => {
+            let meaning = meaning.plain(language);
+            Cow::Owned(format!("{}（{observation}）", meaning.trim_end_matches('。')))
+        }
+    }
+}
 
 /// Returns a duration in its largest unit, such as `12 min`. It is rounded down.
 pub fn duration_phrase(span: Duration, language: Language) -> String {

@@ -2,9 +2,12 @@
 
 mod forecast;
 mod labels;
+mod observations;
 
 pub use forecast::forecast_phrase;
 pub use labels::{
-    FINDING_LABELS, FindingLabels, duration_phrase, last_known_phrase, status_phrase, total_phrase,
+    FINDING_LABELS, FindingLabels, ROUND_LABELS, RoundLabels, SUMMARY_LABELS, SummaryLabels,
+    annotated_phrase, duration_phrase, last_known_phrase, status_phrase, total_phrase,
     unchecked_phrase, unmade_phrase,
 };
+pub use observations::Observation;

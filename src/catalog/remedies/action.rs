@@ -64,13 +64,8 @@ mod tests {
 
     use super::*;
     use crate::catalog::text::spans;
-    use crate::catalog::text::tests::assert_text;
+    use crate::catalog::text::tests::{assert_text, names_in_braces};
     use crate::model::Reason;
-
-    /// Returns the names in braces of a text.
-    fn names(text: &str) -> BTreeSet<&str> {
-        text.split('{').skip(1).map(|piece| piece.split_once('}').unwrap().0).collect()
-    }
 
     /// Returns every remedy, each operand a text that a shell needs quotes for.
     fn remedies() -> impl Iterator<Item = Remedy> {
@@ -86,8 +81,8 @@ mod tests {
             assert!(!text.en.ends_with('.') && !text.zh.ends_with('。'), "{word}");
             let operands: BTreeSet<&str> =
                 remedy.operands().into_iter().map(|(name, _)| name).collect();
-            assert_eq!(names(text.en), operands, "{word}");
-            assert_eq!(names(text.zh), operands, "{word}");
+            assert_eq!(names_in_braces(text.en), operands, "{word}");
+            assert_eq!(names_in_braces(text.zh), operands, "{word}");
             let fault = Fault::new(Reason::IoError, "x").with_remedy(remedy.clone());
             let commands = fault_commands(&fault);
             assert_eq!(commands.len(), text.commands().count(), "{word}");
@@ -103,7 +98,7 @@ mod tests {
                 }
             }
             for span in spans(text.en) {
-                assert!(names(span).is_subset(&operands), "{word}: {span}");
+                assert!(names_in_braces(span).is_subset(&operands), "{word}: {span}");
             }
         }
     }

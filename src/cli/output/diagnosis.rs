@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::store_line::{SHOWN_DIGITS, first_digits, lasting_status};
 use super::{pad_to_width, raw_str_field, str_field};
-use crate::catalog::{FINDING_LABELS, Language, Text, total_phrase, unchecked_phrase};
+use crate::catalog::{FINDING_LABELS, Language, Observation, Text, total_phrase, unchecked_phrase};
 use crate::common::Timestamp;
 
 /// The number of columns of a label, with the blanks behind it.
@@ -53,7 +53,8 @@ pub(crate) fn format_diagnosis(
     let verdicts = |verdict: &str| checks.iter().filter(|it| it["verdict"] == verdict).count();
     let (errors, warnings) = (verdicts("error"), verdicts("warning"));
     let worst = subjects.iter().flat_map(|subject| &subject.bad);
-    let worst = worst.max_by_key(|finding| severity(finding)).map(|finding| store_label(finding));
+    let worst = worst.max_by_key(|finding| severity(finding));
+    let worst = worst.map(|finding| store_label(finding, language));
     if !brief || worst.is_some() {
         let total = match checks.iter().any(has_verdict) {
             true => total_phrase(stores.len(), errors, warnings, worst.as_deref(), language),
@@ -65,15 +66,19 @@ pub(crate) fn format_diagnosis(
 }
 
 /// Returns the subject of a finding and its word, such as `images is not_mounted`.
-pub(crate) fn store_label(finding: &Value) -> String {
+pub(crate) fn store_label(finding: &Value, language: Language) -> String {
     let store = finding.get("store").filter(|store| store.is_object());
     let word = match str_field(finding, "reason") {
         reason if reason.is_empty() => str_field(finding, "verdict"),
         reason => reason,
     };
-    match store {
-        Some(store) => format!("{} is {word}", str_field(store, "name")),
-        None => format!("{} is {word}", str_field(finding, "id")),
+    let subject = match store {
+        Some(store) => str_field(store, "name"),
+        None => str_field(finding, "id"),
+    };
+    match language {
+        Language::English => format!("{subject} is {word}"),
+        Language::Chinese => format!("{subject} 为 {word}"),
     }
 }
 
@@ -164,20 +169,25 @@ fn write_finding(finding: &Value, language: Language, text: &mut String) {
     line(labels.impact, str_field(finding, "impact"));
     let remedy = finding.get("remedy").map(|remedy| str_field(remedy, "text"));
     line(labels.action, remedy.unwrap_or_default());
-    line(labels.reported, finding.get("reported").map(reported).unwrap_or_default());
+    line(
+        labels.reported,
+        finding.get("reported").map(|it| reported(it, language)).unwrap_or_default(),
+    );
     line(labels.see, str_field(finding, "see"));
 }
 
-fn reported(delivery: &Value) -> String {
+fn reported(delivery: &Value, language: Language) -> String {
     let destination = str_field(delivery, "destination");
     let pending = delivery.get("pending").and_then(Value::as_u64).unwrap_or_default();
     let reply = str_field(delivery, "lastReply");
-    match (pending, destination.is_empty(), reply.is_empty()) {
-        (_, true, true) => String::new(),
-        (0, ..) => format!("{destination} has every notice"),
-        (_, _, true) => format!("{pending} notices wait for {destination}"),
-        (_, _, false) => format!("{pending} notices wait for {destination}: {reply}"),
-    }
+    let count = pending.to_string();
+    let observation = match (pending, destination.is_empty(), reply.is_empty()) {
+        (_, true, true) => return String::new(),
+        (0, ..) => Observation::NoticesDelivered { destination },
+        (_, _, true) => Observation::NoticesWait { pending: count, destination },
+        (_, _, false) => Observation::NoticesRejected { pending: count, destination, reply },
+    };
+    observation.phrase(language)
 }
 
 #[cfg(test)]
@@ -273,8 +283,12 @@ mod tests {
     #[test]
     fn labels_line_up_in_chinese() {
         let chinese = text(false, Language::Chinese);
-        for part in ["失联 (Disconnected) 12 分钟", "    现象      the disk is gone", "1 个错误"]
-        {
+        for part in [
+            "失联 (Disconnected) 12 分钟",
+            "    现象      the disk is gone",
+            "    上报      mn-1:8080 已收到全部通知",
+            "1 个错误",
+        ] {
             assert!(chinese.contains(part), "{part}: {chinese}");
         }
     }

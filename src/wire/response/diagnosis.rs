@@ -44,7 +44,8 @@ pub struct FindingBody {
     pub store: Option<StoreTitleBody>,
     /// The verdict.
     pub verdict: &'static str,
-    /// The observation, in English.
+    /// The observation. In another language than English, an observation of a fault or a condition
+    /// has the meaning of its word before it.
     pub summary: String,
     /// The evidence by name.
     pub evidence: Map<String, Value>,
@@ -105,7 +106,7 @@ impl FindingBody {
             group: id.split_once('.').map_or("storage", |(group, _)| group),
             store: finding.store.as_ref().map(StoreTitleBody::from),
             verdict: finding.verdict.as_str(),
-            summary: finding.summary.clone(),
+            summary: finding.summary.text(language),
             evidence: facts.map(|(name, fact)| (name.clone(), fact_value(fact))).collect(),
             impact: is_bad.then(|| guidance(finding).impact.plain(language).into_owned()),
             since: evidence.since.map(|at| at.to_string()),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::catalog::{
-    Language, Text, ZstackCode, fault_action, reason_guidance, short_fault_action,
+    Language, Text, ZstackCode, annotated_phrase, fault_action, reason_guidance, short_fault_action,
 };
 use crate::model::{AttemptFailure, Fact, Fault};
 
@@ -114,9 +114,10 @@ impl ErrorCode {
         let Ok(code) = self.code.parse::<ZstackCode>() else { return self };
         let advice = code.advice();
         self.language = language;
-        self.details = annotated(advice.meaning, &self.details, language);
-        self.elaboration =
-            self.elaboration.map(|remedy| annotated(advice.action, &remedy, language));
+        let annotate =
+            |text, sentence: &str| annotated_phrase(text, sentence, language).into_owned();
+        self.details = annotate(advice.meaning, &self.details);
+        self.elaboration = self.elaboration.map(|remedy| annotate(advice.action, &remedy));
         self
     }
 
@@ -189,19 +190,7 @@ pub fn failure_text(failure: &AttemptFailure, language: Language) -> String {
 /// Returns the observation of a fault. In another language than English, it has the meaning of the
 /// reason before it: the observation itself is evidence, often with the words of a peer.
 fn fault_details(fault: &Fault, language: Language) -> Cow<'_, str> {
-    match language {
-        Language::English => Cow::Borrowed(fault.details()),
-        Language::Chinese => {
-            let meaning = reason_guidance(fault.reason()).meaning;
-            Cow::Owned(annotated(meaning, fault.details(), language))
-        }
-    }
-}
-
-/// Returns a text of the catalog with an English sentence in brackets.
-fn annotated(text: Text, sentence: &str, language: Language) -> String {
-    let text = text.plain(language);
-    format!("{}（{sentence}）", text.trim_end_matches(['。', '.']))
+    annotated_phrase(reason_guidance(fault.reason()).meaning, fault.details(), language)
 }
 
 /// Creates one entry of `opaque.checks`.

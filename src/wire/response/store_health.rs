@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ErrorCode, ForecastBody, HistoryLine, InventoryBody};
-use crate::catalog::{Language, condition_guidance, fault_action};
+use crate::catalog::{
+    Guidance, Language, Observation, annotated_phrase, condition_guidance, fault_action,
+    reason_guidance,
+};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, LastAttempt, StoreChecks};
 use crate::model::{
@@ -45,17 +48,24 @@ impl ConditionBody {
     }
 
     fn check_condition(kind: &'static str, check: &CheckState, language: Language) -> Self {
+        let of_fault = |fault: &Fault| {
+            let meaning = reason_guidance(fault.reason()).meaning;
+            annotated_phrase(meaning, fault.details(), language).into_owned()
+        };
         let (status, reason, message) = match (&check.fault, check.last) {
             _ if check.is_overdue() => {
-                let obstacle = check.obstacle.as_ref().map(|fault| fault.details());
-                let message = obstacle.unwrap_or("it is waiting for its turn, or running");
-                ("Unknown", "not_probed", message.to_owned())
+                let message = match &check.obstacle {
+                    Some(obstacle) => of_fault(obstacle),
+                    None => Observation::CheckWaits.phrase(language),
+                };
+                ("Unknown", "not_probed", message)
             }
-            (_, None) => ("Unknown", "unverified", "not run since the daemon started".to_owned()),
-            (None, Some(_)) => ("True", "good", format!("took {} ms", check.took.as_millis())),
-            (Some(fault), Some(_)) => {
-                ("False", fault.reason().as_str(), fault.details().to_owned())
+            (_, None) => ("Unknown", "unverified", Observation::CheckNotRun.phrase(language)),
+            (None, Some(_)) => {
+                let milliseconds = check.took.as_millis().to_string();
+                ("True", "good", Observation::CheckTook { milliseconds }.phrase(language))
             }
+            (Some(fault), Some(_)) => ("False", fault.reason().as_str(), of_fault(fault)),
         };
         Self {
             kind,
@@ -78,12 +88,12 @@ impl ConditionBody {
         since: Option<Timestamp>,
     ) -> Self {
         let kind = condition.as_str();
-        let action = condition_guidance(condition).action;
+        let Guidance { meaning, action, .. } = condition_guidance(condition);
         Self {
             kind,
             status: "True",
             reason: kind,
-            message,
+            message: annotated_phrase(meaning, &message, language).into_owned(),
             remedy: Some(action.plain(language).into_owned()),
             last_probe_time: probed.map(rfc3339_text),
             last_transition_time: since.map(rfc3339_text),

@@ -236,6 +236,65 @@ async fn a_remedy_of_the_daemon_itself_is_in_the_language_of_the_settings() {
     assert!(agent.terminate().0.success());
 }
 
+/// Returns true if a text has a Chinese character.
+fn is_chinese(text: &Value) -> bool {
+    text.as_str().unwrap().chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_observation_is_in_the_language_also_without_the_daemon() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
+    let mut node = ManagementNode::answering([]).await;
+    let mut agent = Agent::installed(&disk.path(), &format!("{CHINESE}{}", callback(&node.url())));
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    node.next().await;
+    let diagnosis = async |agent: &Agent| {
+        let answer = agent.http().send_request(Method::GET, "/imagestore/diagnosis", None).await;
+        answer.unwrap().body["checks"].as_array().unwrap().clone()
+    };
+    let doctor = |agent: &Agent| {
+        let output = agent.cli(&["doctor", "--json", "--lang", "zh"], "");
+        let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+        body["checks"].as_array().unwrap().clone()
+    };
+    for is_well in [true, false] {
+        if !is_well {
+            assert!(disk.try_unmount());
+            assert_eq!(agent.reconnect(&uuid).await.status, 503);
+        }
+        for check in diagnosis(&agent).await.into_iter().chain(doctor(&agent)) {
+            // These are the words of `check-config`.
+            let is_quoted = check["id"] == "settings.valid" && check["verdict"] != "ok";
+            assert!(is_quoted || is_chinese(&check["summary"]), "{check}");
+        }
+        let health = agent.health(&uuid).await;
+        for condition in health["conditions"].as_array().unwrap() {
+            assert!(is_chinese(&condition["message"]), "{condition}");
+        }
+    }
+    // What the daemon saw stands in brackets.
+    let health = agent.health(&uuid).await;
+    let conditions = health["conditions"].as_array().unwrap();
+    let examine = conditions.iter().find(|condition| condition["type"] == "examine").unwrap();
+    let message = examine["message"].as_str().unwrap();
+    assert!(message.contains('（') && message.ends_with('）'), "{message}");
+    assert_eq!(examine["reason"], "not_mounted");
+
+    assert!(agent.terminate().0.success());
+    let checks = doctor(&agent);
+    let answers = checks.iter().find(|check| check["id"] == "service.answers").unwrap();
+    assert!(answers["summary"].as_str().unwrap().starts_with("代理没有运行："), "{answers}");
+    for check in checks {
+        let is_quoted = check["id"] == "settings.valid" && check["verdict"] != "ok";
+        assert!(is_quoted || is_chinese(&check["summary"]), "{check}");
+    }
+    let text = String::from_utf8(agent.cli(&["doctor", "--lang", "zh"], "").stdout).unwrap();
+    assert!(text.contains("现象      代理没有运行："), "{text}");
+    assert!(text.lines().last().unwrap().contains(" 为 "), "{text}");
+}
+
 #[test]
 fn an_unknown_language_is_a_fault_of_the_settings() {
     for line in ["language = \"fr\"", "language = \"\"", "language = \"ZH\"", "language = 1"] {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::super::child::run_child;
 use super::super::service;
 use super::Background;
+use crate::catalog::{Language, Observation};
 use crate::common::run_blocking;
 use crate::ledger::LEDGER_FORMAT;
 use crate::redaction::Redactor;
@@ -92,7 +93,7 @@ async fn os_release() -> Value {
 /// Returns the need of this part.
 pub(super) async fn unit(redactor: &Redactor) -> Result<Value, String> {
     if !service::is_booted() {
-        return Err(format!("needs {}", service::NO_SYSTEMD));
+        return Err(Observation::NeedsSystemd.phrase(Language::English));
     }
     let args = ["show", service::UNIT, "--property", UNIT_PROPERTIES];
     let run = run_child("systemctl", args, ANSWER_TIMEOUT).await;

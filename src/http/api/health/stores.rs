@@ -9,7 +9,6 @@ use axum::response::Response;
 use crate::agent::{
     ActiveCondition, SpaceSharers, StoreService, StoreSnapshot, active_conditions, total_capacity,
 };
-use crate::catalog::Language;
 use crate::common::for_each_fairly;
 use crate::http::api::{AppState, StoreIdPath, response};
 use crate::http::auth::{Principal, Role};
@@ -92,7 +91,7 @@ pub(super) async fn health_response<S: StoreService>(
         capacity: CapacityBody::new(snapshot.durable.capacity, snapshot.durable.inodes),
         forecast: snapshot
             .forecast
-            .map(|forecast| ForecastBody::new(&forecast, forecast.as_of, Language::English)),
+            .map(|forecast| ForecastBody::new(&forecast, forecast.as_of, state.language)),
         filesystem: (&snapshot.store.mount).into(),
         host_key: snapshot.store.pinned_key.as_ref().map(Into::into),
         offered_host_key: failure.and_then(AttemptFailure::offered_host_key).map(Into::into),
