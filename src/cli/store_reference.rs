@@ -51,6 +51,12 @@ impl FromStr for StoreReference {
     }
 }
 
+impl From<StoreUuid> for StoreReference {
+    fn from(uuid: StoreUuid) -> Self {
+        Self(uuid.to_string())
+    }
+}
+
 impl StoreReference {
     /// Returns the uuid if the reference is a whole one. It needs no list of the stores, and a
     /// command can name a store that is not listed any more.

@@ -1,13 +1,14 @@
 //! Arguments of the commands that send requests to the daemon.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::capacity::CapacityArgs;
 use super::connection::{CommonArgs, ConnectionArgs};
-use super::events::{EventsArgs, WaitArgs};
+use super::events::{EventsArgs, WaitArgs, parse_timeout};
 use crate::cli::output::store_table::ListColumn;
 use crate::cli::store_reference::StoreReference;
 use crate::model::{Hostname, StoreUuid};
@@ -238,6 +239,11 @@ pub struct ReconnectArgs {
     /// the result.
     #[arg(long)]
     pub progress: bool,
+    /// Then wait until the management node has acknowledged every notice of the store, at most this
+    /// long, such as 90s or 10m. After it the command ends with 1. With --progress, this is the
+    /// phase delivered.
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, conflicts_with = "all")]
+    pub wait_delivered: Option<Duration>,
     /// Log in even if the server has rejected these credentials three times within 15 minutes.
     #[arg(long)]
     pub force: bool,

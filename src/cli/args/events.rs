@@ -74,7 +74,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_span(text).ok_or_else(|| "not a duration such as 90s, 2h or 7d".to_owned())
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let timeout = parse_duration(text)?;
     if timeout > MAX_TIMEOUT { Err("longer than 365d".to_owned()) } else { Ok(timeout) }
 }

@@ -12,8 +12,9 @@ use crate::cli::client::{ClientError, DaemonAddress};
 use crate::cli::daemon_response::DaemonResponse;
 use crate::cli::event_stream::{EventSource, StreamBlock, StreamStart};
 use crate::cli::output::phases::{format_phase, is_over, named_phase};
-use crate::common::{print_json, print_text, report_line};
+use crate::common::{PhaseEnd, print_json, print_text, report_line};
 use crate::model::StoreUuid;
+use crate::wire::PhaseLine;
 
 /// Maximum time until the last phases arrive after the result of an attempt. The daemon has sent
 /// them by then.
@@ -92,6 +93,14 @@ impl PhaseView {
             }
         }
         reply
+    }
+
+    /// Shows the end of the delivery of the notices, as a phase.
+    pub(super) fn show_delivery(&self, took: Duration, succeeded: bool) {
+        let phase = PhaseEnd { phase: "delivered", took, failed: !succeeded };
+        if let Ok(line) = serde_json::to_value(PhaseLine::from(phase)) {
+            let _ = self.print_phase(line);
+        }
     }
 
     /// Opens the stream of the phases. The reconnect itself reports that the daemon does not

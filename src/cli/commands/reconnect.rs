@@ -1,20 +1,23 @@
 //! `reconnect`: one store, or all of them, several at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::progress::PhaseView;
 use super::request_body;
 use super::{CommandError, CommandRunner, inventory};
-use crate::cli::args::ReconnectArgs;
+use crate::cli::args::{AwaitedState, ReconnectArgs};
 use crate::cli::client::{ClientError, RequestEffect};
 use crate::cli::daemon_response::DaemonResponse;
 use crate::cli::output;
 use crate::cli::store_reference::ListedStore;
 use crate::common::{mask_hidden, print_json, print_text, report_line, report_text};
+use crate::model::StoreUuid;
 
 /// The maximum number of concurrent reconnects of `--all`. The daemon has limits of its own.
 const MAX_CONCURRENT_RECONNECTS: usize = 8;
@@ -32,13 +35,35 @@ impl CommandRunner {
         };
         let Some(store) = self.resolve_store(store).await? else { return Ok(false) };
         let path = format!("{}/{store}/actions", self.stores_path);
-        let reply = if args.progress {
-            let view = PhaseView::new(&self.health_prefix, store, None, self.as_json);
-            view.reconnect(&self.daemon, &path, &body).await?
-        } else {
-            self.daemon.change_store(Method::PUT, &path, Some(&body)).await?
+        let view = PhaseView::new(&self.health_prefix, store, None, self.as_json);
+        let view = Some(view).filter(|_| args.progress);
+        let reply = match &view {
+            Some(view) => view.reconnect(&self.daemon, &path, &body).await?,
+            None => self.daemon.change_store(Method::PUT, &path, Some(&body)).await?,
         };
-        self.show_inventory(&reply)
+        // Without an attempt there is no notice of it. A failed one has notices too.
+        let has_notices = reply.status.is_success() || reply.status.is_server_error();
+        let delivered = match args.wait_delivered.filter(|_| has_notices) {
+            Some(limit) => self.wait_for_delivery(store, limit, view.as_ref()).await,
+            None => Ok(true),
+        };
+        let succeeded = self.show_inventory(&reply)?;
+        Ok(delivered? && succeeded)
+    }
+
+    /// Waits until the notices of a store are delivered. Returns false after this time.
+    async fn wait_for_delivery(
+        &self,
+        store: StoreUuid,
+        limit: Duration,
+        view: Option<&PhaseView>,
+    ) -> Result<bool, CommandError> {
+        let began = Instant::now();
+        let delivered = self.wait_until(&store.into(), AwaitedState::Delivered, limit).await;
+        if let Some(view) = view {
+            view.show_delivery(began.elapsed(), matches!(delivered, Ok(true)));
+        }
+        delivered
     }
 
     /// Reconnects every store. A store whose request fails does not keep the others from being

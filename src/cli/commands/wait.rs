@@ -12,6 +12,7 @@ use crate::cli::client::RequestEffect;
 use crate::cli::daemon_response::DaemonResponse;
 use crate::cli::output::health::format_delivery;
 use crate::cli::output::{raw_str_field, str_field};
+use crate::cli::store_reference::StoreReference;
 use crate::common::report_line;
 use crate::model::StoreUuid;
 
@@ -31,7 +32,17 @@ enum Progress {
 impl CommandRunner {
     /// Waits until the store is in the awaited state. Returns false after the time of the command.
     pub(super) async fn wait_for_state(&self, args: &WaitArgs) -> Result<bool, CommandError> {
-        let deadline = Instant::now() + args.timeout;
+        self.wait_until(&args.store, args.awaited, args.timeout).await
+    }
+
+    /// Waits until the store is in the awaited state. Returns false after this time.
+    pub(super) async fn wait_until(
+        &self,
+        store: &StoreReference,
+        awaited: AwaitedState,
+        limit: Duration,
+    ) -> Result<bool, CommandError> {
+        let deadline = Instant::now() + limit;
         let mut last_report = String::new();
         let mut report = |text: String| {
             if last_report != text {
@@ -39,13 +50,12 @@ impl CommandRunner {
                 last_report = text;
             }
         };
-        match timeout_at(deadline, self.poll_state(args, &mut report)).await {
+        match timeout_at(deadline, self.poll_state(store, awaited, &mut report)).await {
             Ok(result) => result,
             Err(_) => {
                 report_line(format_args!(
-                    "the store is not {} after {:?}",
-                    awaited_word(args.awaited),
-                    args.timeout
+                    "the store is not {} after {limit:?}",
+                    awaited_word(awaited)
                 ));
                 Ok(false)
             }
@@ -54,14 +64,15 @@ impl CommandRunner {
 
     async fn poll_state(
         &self,
-        args: &WaitArgs,
+        reference: &StoreReference,
+        awaited: AwaitedState,
         report: &mut impl FnMut(String),
     ) -> Result<bool, CommandError> {
-        let mut store = args.store.as_uuid();
+        let mut store = reference.as_uuid();
         loop {
             let progress = match store {
-                Some(store) => self.fetch_progress(store, args.awaited).await,
-                None => match self.find_store(args).await {
+                Some(store) => self.fetch_progress(store, awaited).await,
+                None => match self.find_store(reference).await {
                     Ok(Some(found)) => {
                         store = Some(found);
                         continue;
@@ -75,7 +86,7 @@ impl CommandRunner {
                 Ok(Some(Progress::Reached)) => return Ok(true),
                 Ok(Some(Progress::Pending(state))) => report(format!(
                     "waiting until the store is {}: it is {state}",
-                    awaited_word(args.awaited)
+                    awaited_word(awaited)
                 )),
                 Ok(Some(Progress::Impossible(why))) => {
                     report_line(why);
@@ -92,7 +103,7 @@ impl CommandRunner {
         }
     }
 
-    async fn find_store(&self, args: &WaitArgs) -> Result<Option<StoreUuid>, WaitError> {
+    async fn find_store(&self, reference: &StoreReference) -> Result<Option<StoreUuid>, WaitError> {
         let Some(reply) = self.read_daemon(&self.store_names_path()).await? else {
             return Ok(None);
         };
@@ -100,7 +111,7 @@ impl CommandRunner {
             let error = self.daemon.unexpected_response("list", RequestEffect::None);
             return Err(WaitError::Final(error.into()));
         };
-        let store = args.store.resolve(&stores);
+        let store = reference.resolve(&stores);
         store.map(Some).map_err(|error| WaitError::Final(error.into()))
     }
 

@@ -1,10 +1,14 @@
 //! The phases of an attempt as they end: on the command line and over HTTP.
 
+use std::sync::Arc;
+
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use crate::support::agent::Agent;
+use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::MountedFs;
+use crate::support::management_node::{Answer, ManagementNode};
 use crate::support::requirements::needs_root;
 use crate::support::running_command::RunningCommand;
 use crate::support::sshd::{Builder, User};
@@ -69,6 +73,36 @@ async fn a_reconnect_shows_each_phase_as_it_ends_and_its_result_last() {
     assert_eq!(words(failures), ["examine"], "{phases}");
     assert!(phases.lines().last().unwrap().starts_with("commit "), "{phases}");
     assert!(!phases.contains("write") && stderr.contains("not_mounted"), "{phases}{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_delivery_of_the_notices_is_the_last_phase_if_it_is_waited_for() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let node = ManagementNode::answering([]).await;
+    let mut agent = Agent::installed(&disk.path(), &format!("{}{CALM}", callback(&node.url())));
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let added = agent.cli(&["wait", &uuid, "--for", "delivered"], "");
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    let wait = ["reconnect", &uuid, "--progress", "--wait-delivered"];
+    let answers = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&answers);
+    node.set_script(move |_| Answer::AfterPermit(200, Arc::clone(&held)));
+    let command = RunningCommand::start(&agent, &[&wait[..], &["60s"]].concat());
+    command.until_line("commit ");
+    answers.add_permits(100);
+    assert!(command.next_line().starts_with("delivered "));
+    assert!(command.next_line().starts_with("uuid "));
+    assert_eq!(command.exit_code().await, Some(0));
+
+    node.set_script(|_| Answer::Never);
+    let late = agent.cli(&[&wait[..], &["1s"]].concat(), "");
+    assert_eq!(late.status.code(), Some(1), "{late:?}");
+    let (stdout, stderr) = (String::from_utf8(late.stdout).unwrap(), late.stderr);
+    let delivered = stdout.lines().find(|line| line.starts_with("delivered ")).unwrap();
+    assert!(delivered.ends_with(" failed") && stdout.contains("Connected"), "{stdout}");
+    assert!(String::from_utf8(stderr).unwrap().contains("not delivered after 1s"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
