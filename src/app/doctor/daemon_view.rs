@@ -133,7 +133,7 @@ impl DaemonView {
     pub(super) async fn ask(
         daemon: &DaemonAddress,
         settings: &Settings,
-        chosen: &[StoreReference],
+        references: &[StoreReference],
         language: Language,
     ) -> Result<Self, String> {
         let prefix = prefix(settings);
@@ -142,14 +142,20 @@ impl DaemonView {
             Ok(body) => list(&body, "stores"),
             Err(problem) => return Ok(Self { problem: Some(problem), ..Self::default() }),
         };
-        let chosen = resolve_all(chosen, &stores)?;
+        let chosen = resolve_all(references, &stores)?;
         let mut path = format!("{prefix}/diagnosis?language={language}");
         for uuid in &chosen {
             path.push_str(&format!("&store={uuid}"));
         }
         let body = match ask(daemon, &path).await {
             Ok(body) => body,
-            Err(problem) => return Ok(Self { problem: Some(problem), ..Self::default() }),
+            Err(problem) => {
+                // A chosen store may have been removed since the list was read.
+                if let Ok(body) = ask(daemon, &format!("{prefix}/stores")).await {
+                    resolve_all(references, &list(&body, "stores"))?;
+                }
+                return Ok(Self { problem: Some(problem), ..Self::default() });
+            }
         };
         let is_chosen = |store: &Value| {
             let uuid = store["uuid"].as_str().and_then(|uuid| uuid.parse().ok());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
-use super::follow::{NextBlock, StreamEnd, next_block};
+use super::follow::{FollowFailures, NextBlock, StreamEnd, next_block};
 use super::{CommandError, CommandRunner};
 use crate::cli::args::EventsArgs;
 use crate::cli::client::RequestEffect;
@@ -14,7 +14,7 @@ use crate::cli::daemon_response::DaemonResponse;
 use crate::cli::event_stream::EventSource;
 use crate::cli::output::events::format_event;
 use crate::common::{OutputReader, print_json, print_text};
-use crate::model::EventCursor;
+use crate::model::{EventCursor, EventKind};
 
 /// The maximum number of events of a page, that of the daemon.
 const PAGE_EVENTS: u32 = 1000;
@@ -66,15 +66,15 @@ impl CommandRunner {
             let path = format!("{}/events?{query}", self.health_prefix);
             let reply = self.daemon.send_request(Method::GET, &path, None).await?;
             let Some(page) = self.parse_page(&reply)? else { return Ok(None) };
-            shown = shown.saturating_add(page.events.len());
-            if limit.is_some() && !only_first {
+            shown = shown.saturating_add(count_events(&page.events));
+            if let Some(limit) = limit.filter(|_| !only_first) {
                 newest.extend(page.events);
-                let surplus = newest.len().saturating_sub(limit.unwrap_or(usize::MAX));
-                newest.drain(..surplus);
+                while count_events(&newest) > limit {
+                    newest.pop_front();
+                }
             } else if self.print_events(&page.events)? == OutputReader::Gone {
                 return Ok(Some(PastEnd::Unread));
             }
-            // A gap does not count as an event in the limit of the daemon.
             if !page.more || (only_first && limit.is_some_and(|limit| shown >= limit)) {
                 let gone = self.print_events(newest.make_contiguous())? == OutputReader::Gone;
                 return Ok(Some(if gone { PastEnd::Unread } else { PastEnd::Position(page.next) }));
@@ -100,22 +100,24 @@ impl CommandRunner {
         position: EventCursor,
     ) -> Result<bool, CommandError> {
         let path = format!("{}/events?{}", self.health_prefix, selection.join("&"));
-        let show =
-            async |stream: &mut EventSource, position: &mut Option<EventCursor>, _: &mut _| {
-                loop {
-                    let block = match next_block(stream).await {
-                        NextBlock::Block(block) => block,
-                        NextBlock::Lost => return Ok(StreamEnd::Lost),
-                        NextBlock::Unread => return Ok(StreamEnd::Unread),
-                    };
-                    if let Some(event) = block.event
-                        && self.print_events(&[event])? == OutputReader::Gone
-                    {
-                        return Ok(StreamEnd::Unread);
-                    }
-                    *position = block.position.or(*position);
+        let show = async |stream: &mut EventSource,
+                          position: &mut Option<EventCursor>,
+                          failures: &mut FollowFailures| {
+            failures.report_end();
+            loop {
+                let block = match next_block(stream).await {
+                    NextBlock::Block(block) => block,
+                    NextBlock::Lost => return Ok(StreamEnd::Lost { asked_delay: None }),
+                    NextBlock::Unread => return Ok(StreamEnd::Unread),
+                };
+                if let Some(event) = block.event
+                    && self.print_events(&[event])? == OutputReader::Gone
+                {
+                    return Ok(StreamEnd::Unread);
                 }
-            };
+                *position = block.position.or(*position);
+            }
+        };
         self.follow_stream(&path, Some(position), show).await
     }
 
@@ -139,6 +141,11 @@ enum PastEnd {
     Position(EventCursor),
     /// The reader of the output is gone.
     Unread,
+}
+
+/// Returns the number of events. A gap is none, as in the limit of the daemon.
+fn count_events<'a>(items: impl IntoIterator<Item = &'a Value>) -> usize {
+    items.into_iter().filter(|item| item["event"] != EventKind::Gap.as_str()).count()
 }
 
 fn start_parameter(args: &EventsArgs) -> String {

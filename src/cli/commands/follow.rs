@@ -18,8 +18,9 @@ const READER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The end of a stream that was shown.
 pub(super) enum StreamEnd {
-    /// The connection is lost, the daemon has ended it, or it must be opened again.
-    Lost,
+    /// The connection is lost, the daemon has ended it, or it must be opened again, with the delay
+    /// that the daemon asked for.
+    Lost { asked_delay: Option<Duration> },
     /// The reader of the output is gone.
     Unread,
     /// The daemon answered with an error that lasts, which has been shown.
@@ -60,6 +61,7 @@ impl FollowFailures {
 
 impl CommandRunner {
     /// Opens a stream, and again after each loss, behind the position that `show` has reached.
+    /// `show` reports the end of the failures, once it has what it needs.
     /// Returns true once the reader of the output is gone, and false after an error of the daemon
     /// that lasts.
     pub(super) async fn follow_stream(
@@ -77,13 +79,16 @@ impl CommandRunner {
             let mut asked_delay = None;
             match self.daemon.open_events(path, position).await {
                 Ok(StreamStart::Open(mut stream)) => {
-                    failures.report_end();
                     match show(&mut stream, &mut position, &mut failures).await? {
                         StreamEnd::Unread => return Ok(true),
                         StreamEnd::Refused => return Ok(false),
-                        // A daemon that is busy while the stream is shown is not asked at once.
-                        StreamEnd::Lost if failures.last.is_none() => delay = MIN_RECONNECT_DELAY,
-                        StreamEnd::Lost => {}
+                        StreamEnd::Lost { asked_delay: asked } => {
+                            asked_delay = asked;
+                            // A daemon that is busy while the stream is shown is not asked at once.
+                            if failures.last.is_none() {
+                                delay = MIN_RECONNECT_DELAY;
+                            }
+                        }
                     }
                 }
                 Ok(StreamStart::Refused(reply)) if !reply.may_pass() => {

@@ -25,7 +25,9 @@ const SECOND_READ_DELAY: Duration = Duration::from_secs(1);
 enum FetchedList {
     Stores(Vec<Value>),
     /// The daemon may answer later. The failure was reported.
-    Later,
+    Later {
+        asked_delay: Option<Duration>,
+    },
     /// The daemon answered with an error, which has been shown.
     Refused,
 }
@@ -108,7 +110,7 @@ impl CommandRunner {
                     reads_at = None;
                     true
                 }
-                Some(NextBlock::Lost) => return Ok(StreamEnd::Lost),
+                Some(NextBlock::Lost) => return Ok(StreamEnd::Lost { asked_delay: None }),
                 Some(NextBlock::Unread) => return Ok(StreamEnd::Unread),
                 Some(NextBlock::Block(block)) => {
                     *position = block.position.or(*position);
@@ -126,8 +128,13 @@ impl CommandRunner {
             };
             let reader = if had_event {
                 match self.fetch_list(list.args, failures).await? {
-                    FetchedList::Stores(stores) => list.show(stores)?,
-                    FetchedList::Later => return Ok(StreamEnd::Lost),
+                    FetchedList::Stores(stores) => {
+                        failures.report_end();
+                        list.show(stores)?
+                    }
+                    FetchedList::Later { asked_delay } => {
+                        return Ok(StreamEnd::Lost { asked_delay });
+                    }
                     FetchedList::Refused => return Ok(StreamEnd::Refused),
                 }
             } else {
@@ -148,13 +155,13 @@ impl CommandRunner {
             Ok(reply) => reply,
             Err(error) if error.is_temporary() => {
                 failures.report(error.to_string());
-                return Ok(FetchedList::Later);
+                return Ok(FetchedList::Later { asked_delay: None });
             }
             Err(error) => return Err(error.into()),
         };
         if reply.may_pass() {
             failures.report(self.describe_refusal(&reply));
-            return Ok(FetchedList::Later);
+            return Ok(FetchedList::Later { asked_delay: reply.honoured_delay() });
         }
         if !reply.status.is_success() {
             return self.show_inventory(&reply).map(|_| FetchedList::Refused);

@@ -80,6 +80,21 @@ fn a_wait_goes_on_while_the_name_of_the_store_cannot_be_resolved() {
 }
 
 #[test]
+fn a_watched_list_that_cannot_be_read_is_reported_once_although_its_stream_opens() {
+    let (busy, last) = (failure("the daemon is busy"), failure("no right"));
+    let nothing = json!(null);
+    let stream = (200, "Content-Type: text/event-stream\r\n", &nothing);
+    let refused = (503, "", &busy);
+    let responses = [stream, refused, stream, refused, stream, (403, "", &last)];
+    let (output, stderr) = run(&["list", "--watch"], &responses);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{stderr}");
+    assert!(lines[0].ends_with("the daemon is busy; trying again"), "{stderr}");
+    assert!(lines[1].ends_with("no right"), "{stderr}");
+}
+
+#[test]
 fn the_next_request_waits_for_the_time_that_the_daemon_asks_for() {
     let next = "00000000000000000000000000000001-7";
     let page = json!({"events": [], "gap": null, "more": false, "next": next});
@@ -87,11 +102,15 @@ fn the_next_request_waits_for_the_time_that_the_daemon_asks_for() {
     let list = json!({"inventories": [{"uuid": UUID, "name": "images"}]});
     let health = json!({"inventory": {"uuid": UUID, "status": "Connected"}});
     let busy = (503, "Retry-After: 2\r\n", &busy);
+    let nothing = json!(null);
+    let stream = (200, "Content-Type: text/event-stream\r\n", &nothing);
     let follower = [(200, "", &page), busy, (400, "", &last)];
     let waiter = [busy, (200, "", &list), (200, "", &health)];
+    let watcher = [stream, busy, (400, "", &last)];
     for (args, responses, code) in [
         (&["events", "--follow"][..], follower, 1),
         (&["wait", "images", "--for", "connected"], waiter, 0),
+        (&["list", "--watch"], watcher, 1),
     ] {
         let began = Instant::now();
         let (output, stderr) = run(args, &responses);

@@ -38,8 +38,12 @@ impl ScriptedDaemon {
 
 fn response((status, headers, body): &(u16, &str, &Value)) -> String {
     let body = body.to_string();
+    let kind = match headers.contains("Content-Type:") {
+        true => "",
+        false => "Content-Type: application/json\r\n",
+    };
     format!(
-        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\n{headers}\
+        "HTTP/1.1 {status} Scripted\r\n{kind}{headers}\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
