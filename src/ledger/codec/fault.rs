@@ -251,7 +251,7 @@ mod tests {
                 let failure = AttemptFailure::from_fault(fault.clone());
                 let text = serde_json::to_string(&StoredFailure::from_failure(&failure)).unwrap();
                 assert_eq!(decoded(&text).unwrap(), failure, "{text}");
-                // A version that has no words shows the English text.
+                // A version that knows fewer words shows the English text.
                 let english = fault_action(&fault, Language::English);
                 let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
                 assert_eq!(stored[0]["remedy"], *english);

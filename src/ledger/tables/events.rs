@@ -84,7 +84,7 @@ fn prune_removals(connection: &Connection, now: i64) -> Result<(), RowError> {
         Ok((row.get::<_, i64>(0)?.unsigned_abs(), Timestamp(row.get(1)?)))
     })?;
     let Some(newest) = pruned.into_iter().max() else { return Ok(()) };
-    Ok(meta::set_missing_removals(connection, newest)?)
+    Ok(meta::add_missing_removal(connection, newest)?)
 }
 
 /// Returns the missing lines after an id that a gap is reported for, of a store or of all stores,
@@ -288,7 +288,8 @@ pub(crate) fn position_before(
          SELECT * FROM (SELECT id, at FROM removed_stores WHERE id > ?1 ORDER BY id LIMIT 1)
          ORDER BY id LIMIT 1",
     )?;
-    // The times grow with the ids. The line that is wanted is after `low`, and not after `high`.
+    // The search takes the times to grow with the ids: a clock that was set back may hide lines. The
+    // line that is wanted is after `low`, and not after `high`.
     let (mut low, mut high) = (0, i64::try_from(newest).unwrap_or(i64::MAX));
     let mut first = None;
     while low < high {

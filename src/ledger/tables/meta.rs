@@ -143,13 +143,18 @@ pub(super) fn missing_removals(connection: &Connection) -> Result<Option<Missing
     Ok(text.map(|text| PrunedLines::parse(&text)).transpose()?.and_then(|pruned| pruned.newest))
 }
 
-/// Records the newest pruned removal of a store.
-pub(super) fn set_missing_removals(
+/// Records a pruned removal of a store, if it is the newest one. A clock that was set back can make
+/// an earlier removal the later one to be pruned. A damaged record stays unchanged as evidence.
+pub(super) fn add_missing_removal(
     connection: &Connection,
-    newest: MissingLine,
+    pruned: MissingLine,
 ) -> rusqlite::Result<()> {
-    let text = PrunedLines { count: 0, newest: Some(newest) }.to_text();
-    put_value(connection, MISSING_REMOVALS_KEY, &text)
+    let newest = match missing_removals(connection) {
+        Ok(before) => before.max(Some(pruned)),
+        Err(RowError::Sqlite(error)) => return Err(error),
+        Err(_) => return Ok(()),
+    };
+    put_value(connection, MISSING_REMOVALS_KEY, &PrunedLines { count: 0, newest }.to_text())
 }
 
 /// Removes the record of pruned lines of a store.

@@ -1,6 +1,6 @@
 //! Events of all stores: in order, without a repetition, and with every gap reported once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use proptest::prelude::*;
@@ -259,6 +259,25 @@ async fn removals_are_bounded_and_pruned_ones_are_a_gap() {
 }
 
 #[tokio::test]
+async fn a_removal_that_is_pruned_after_a_later_one_hides_no_gap() {
+    const DAY: i64 = 24 * 3600 * 1000;
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    let start = page(ledger, EventQuery::default()).await.next;
+    // The clock is ahead at the first removal. The third one prunes the second one, and the fourth
+    // one the first one.
+    for at in [1000 * DAY, 10, 1050 * DAY, 1091 * DAY] {
+        let change = added(1).remove_store(uuid(1), removed(at));
+        ledger.commit(change).await.unwrap();
+    }
+    let first = EventCursor { id: start.id + 1, ..start };
+    let (events, gaps, _) = follow(ledger, after(first)).await;
+    assert_eq!((times(&events), gaps), (vec![1050 * DAY, 1091 * DAY], vec![pruned(10)]));
+    opened.writer.close_ledger().await;
+}
+
+#[tokio::test]
 async fn a_cursor_that_is_unknown_is_a_gap_and_repeats_nothing() {
     let place = TestStateDir::new();
     let opened = place.open();
@@ -381,7 +400,8 @@ async fn a_reader_that_waits_is_woken_by_each_commit_with_events_and_by_no_other
 /// A step of a ledger and its reader.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Lines of a store, some days later. A removed store is added again.
+    /// Lines of a store, some days later, or earlier after the clock was set back. A removed store
+    /// is added again.
     Lines {
         store: u128,
         count: i64,
@@ -393,7 +413,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let lines = (1..4_u128, 1..90_i64, 0..50_i64);
+    let lines = (1..4_u128, 1..90_i64, prop_oneof![9 => 0..50_i64, 1 => -100..0_i64]);
     let step = prop_oneof![
         4 => lines.prop_map(|(store, count, days)| Step::Lines { store, count, days }),
         1 => (1..4_u128).prop_map(Step::Remove),
@@ -451,14 +471,21 @@ async fn check_reader(steps: Vec<Step>) {
     let start = EventCursor { id: 0, ..position };
     let mut reader =
         PagingReader { position, got: BTreeSet::new(), gaps: BTreeSet::new(), last: 0 };
-    let (mut served, mut now) = (BTreeSet::new(), 0);
+    let (mut served, mut now, mut is_set_back) = (BTreeSet::new(), 0, false);
+    // The life of the store of each line. A store that is added again begins another one.
+    let (mut lives, mut life_of) = (BTreeMap::<u128, u32>::new(), BTreeMap::new());
     for step in steps {
+        let owner = match step {
+            Step::Lines { store, .. } | Step::Remove(store) => Some(store),
+            Step::Read(_) => None,
+        };
         match step {
             Step::Lines { store, count, days } => {
                 if served.insert(store) {
                     ledger.commit(added(store)).await.unwrap();
                 }
                 now += days * DAY;
+                is_set_back |= days < 0;
                 ledger.commit(lines(store, now..now + count)).await.unwrap();
                 now += count;
             }
@@ -469,22 +496,39 @@ async fn check_reader(steps: Vec<Step>) {
             }
             Step::Read(limit) => drop(reader.read(ledger, limit).await),
         }
+        let Some(store) = owner else { continue };
+        let newest = newest_id(ledger, start).await;
+        let first = life_of.last_key_value().map_or(1, |(id, _)| id + 1);
+        let life = lives.entry(store).or_default();
+        life_of.extend((first..=newest).map(|id| (id, (store, *life))));
+        *life += u32::from(!served.contains(&store));
     }
     while !reader.read(ledger, 7).await {}
-    for id in 1..=reader.position.id {
-        if !reader.got.contains(&id) {
-            assert!(reader.gaps.range(id..).next().is_some(), "{id} is missing without a gap");
+    for (id, life) in &life_of {
+        if !reader.got.contains(id) {
+            let is_of_life = |id: &&u64| life_of.get(id) == Some(life);
+            let next_event = reader.got.range(id..).find(is_of_life);
+            let gap = reader.gaps.range(id..).next();
+            let gap = gap.unwrap_or_else(|| panic!("{id} is missing without a gap"));
+            assert!(next_event.is_none_or(|next| gap < next), "{id}: {gap} {next_event:?}");
         }
     }
     assert!(reader.gaps.is_disjoint(&reader.got));
     for store in [None, Some(uuid(1)), Some(uuid(2))] {
+        let now = (!is_set_back).then_some(now);
         check_items(ledger, EventQuery { store, ..after(start) }, now).await;
     }
     opened.writer.close_ledger().await;
 }
 
-/// A reader gets the same items however the pages are cut, from any item on, and for a kind.
-async fn check_items(ledger: &Ledger, query: EventQuery, now: i64) {
+/// Returns the newest id that a line ever had.
+async fn newest_id(ledger: &Ledger, start: EventCursor) -> u64 {
+    page(ledger, after(EventCursor { id: u64::MAX, ..start })).await.next.id
+}
+
+/// A reader gets the same items however the pages are cut, from any item on, for a kind, and, if
+/// the clock was never set back, from any time until `now` on.
+async fn check_items(ledger: &Ledger, query: EventQuery, now: Option<i64>) {
     let (all, _) = follow_items(ledger, query.clone()).await;
     for limit in [1, 3, 50] {
         let cut = EventQuery { limit, ..query.clone() };
@@ -501,7 +545,7 @@ async fn check_items(ledger: &Ledger, query: EventQuery, now: i64) {
     assert_eq!(same_gaps, gaps);
     let is_removal = |event: &&RecordedEvent| event.entry.event.kind() == EventKind::Removed;
     assert!(removals.iter().eq(events.iter().filter(is_removal)));
-    for since in [0, now / 3, now / 2, now] {
+    for since in now.into_iter().flat_map(|now| [0, now / 3, now / 2, now]) {
         let position = ledger.position_before(Timestamp(since)).await.unwrap();
         let query = EventQuery { after: Some(position), ..query.clone() };
         let (found, gaps, _) = follow(ledger, query).await;
