@@ -35,7 +35,8 @@ use super::reload::Reload;
 use super::startup::PreparedDaemon;
 use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStarter};
 use crate::agent::{DaemonContext, TrialLogins};
-use crate::http::{AccessKeyTable, Accounts, TokenTable};
+use crate::common::Timestamp;
+use crate::http::{AccessKeyTable, Accounts, ClockWatch, TokenTable};
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
 use crate::management::SharedSigner;
 use crate::notifier::NotifierHandle;
@@ -152,8 +153,10 @@ impl PreparedDaemon {
             jobs: stored_jobs,
             hooks: stored_hooks,
             job_key,
-            ..
+            epoch,
         } = opened;
+        let epoch = Timestamp(i64::try_from(epoch.0).unwrap_or(i64::MAX));
+        let clock_watch = ClockWatch::start(Arc::clone(&clock), epoch);
         let trial_logins = TrialLogins::new(login_digest_key, trial_rejections, clock.now());
         let (stop_tasks, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
         let (stop, tasks) = (stop_tasks.clone(), JoinSet::new());
@@ -192,6 +195,7 @@ impl PreparedDaemon {
             replies,
             jobs,
             hooks,
+            clock: clock_watch,
         };
         starter.start_http(server, dependencies);
         let running = RunningDaemon {

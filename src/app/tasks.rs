@@ -19,7 +19,7 @@ use crate::agent::{
 use crate::common::keep_thread_alive;
 use crate::hooks::HookQueue;
 use crate::http::{
-    AccessKeyTable, Accounts, DaemonInfo, HttpServer, ServerContext, SessionCheck,
+    AccessKeyTable, Accounts, ClockWatch, DaemonInfo, HttpServer, ServerContext, SessionCheck,
     TlsListenerConfig, TokenTable, interrupted_job_body,
 };
 use crate::jobs::{JobDigests, JobRegistry};
@@ -75,6 +75,7 @@ pub(super) struct HttpDependencies {
     pub(super) replies: ReplyQueue,
     pub(super) jobs: JobRegistry,
     pub(super) hooks: HookQueue,
+    pub(super) clock: ClockWatch,
 }
 
 impl TaskStarter {
@@ -279,6 +280,7 @@ impl TaskStarter {
             replies,
             jobs,
             hooks,
+            clock,
         } = dependencies;
         let session_check = session_client.map(|client| SessionCheck {
             checker: SessionChecker::new(
@@ -304,6 +306,7 @@ impl TaskStarter {
                 conditions,
                 notifier,
                 process_stats: process::process_stats(),
+                clock,
             },
             events: EventReader::new(self.daemon.ledger.clone()),
             replies,

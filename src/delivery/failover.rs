@@ -63,6 +63,11 @@ impl EndpointSelector {
         self.endpoints.iter().position(|endpoint| !endpoint.gone && endpoint.not_before <= uptime)
     }
 
+    /// Returns true if the receiver is gone, or its last reply was a failure.
+    pub fn is_down(&self, receiver: usize) -> bool {
+        self.endpoints.get(receiver).is_some_and(|endpoint| endpoint.gone || endpoint.failures > 0)
+    }
+
     /// Records the reply of a receiver. `random` is a random number.
     ///
     /// Returns true if another receiver is to be tried. A receiver that does not answer, or answers
@@ -134,6 +139,10 @@ mod tests {
         let mut selector = EndpointSelector::new(3);
         assert_eq!(selector.select(&[], secs(0)), Some(0));
         assert!(selector.on_reply(0, &ReceiverReply::NoResponse("x".into()), AGAIN, secs(0), LATE));
+        assert_eq!(
+            (selector.is_down(0), selector.is_down(1), selector.is_down(9)),
+            (true, false, false)
+        );
         assert_eq!(selector.select(&[0], secs(0)), Some(1));
         assert!(selector.on_reply(1, &response(503), AGAIN, secs(0), LATE));
         assert_eq!(selector.select(&[0, 1], secs(0)), Some(2));

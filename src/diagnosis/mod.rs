@@ -14,9 +14,14 @@
 //! - It never collects a fact: no I/O, no clock.
 //! - It never changes a status; `lifecycle` decides that.
 
+mod agent_calls;
+mod callback;
+mod certificate;
+mod clock;
 mod daemon;
 mod finding;
 mod reason_check;
+mod sandbox;
 mod state_dir;
 mod store;
 mod store_result;
@@ -24,9 +29,16 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use agent_calls::{AgentCallFacts, RefusedCaller, diagnose_agent_calls};
+pub use callback::{LAST_REPLIES, RECEIVERS, RECEIVERS_DOWN, ReceiverFact, diagnose_callback};
+pub use certificate::{
+    CertificateFact, CertificateFacts, NOT_AFTER, NOT_BEFORE, SHA256, diagnose_certificate,
+};
+pub use clock::{ClockFacts, diagnose_clock};
 pub use daemon::{DaemonFacts, DeliveryFact, diagnose_daemon};
 pub use finding::{Finding, FindingEvidence, ProblemWord, Verdict};
 pub use reason_check::{check_of_condition, check_of_reason};
+pub use sandbox::{SandboxFacts, diagnose_sandbox};
 pub use state_dir::{KeyFact, StateDirFacts, StateDiskFact, diagnose_state_dir};
 pub use store::{ConditionFact, ReportFact, StoreFacts, StoreObserver, StoreTitle, diagnose_store};
 pub use summary::Summary;

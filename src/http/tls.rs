@@ -25,6 +25,7 @@ use super::admission::tarpit::EvictableStream;
 use super::auth::{CallerKind, Principal, Role};
 use super::server::connection::shutdown_grace_elapsed;
 use crate::common::parse_lines;
+use crate::diagnosis::CertificateFact;
 use crate::settings;
 use crate::settings::{FilePolicy, FilePurpose, SettingFault, SettingsError, read_text};
 use crate::tls::server_config;
@@ -35,6 +36,7 @@ const CLIENTS_KEY: &str = "server.tls.clients_file";
 pub struct TlsListenerConfig {
     config: Arc<rustls::ServerConfig>,
     clients: ClientCertRules,
+    certificate: Option<CertificateFact>,
 }
 
 /// The certificate of a client, and the current client rules. The rules are checked with each
@@ -82,9 +84,16 @@ impl TlsListenerConfig {
         };
         let clients = SettingsError::gather(clients, &mut faults);
         match (config, clients) {
-            (Some(config), Some(clients)) => Ok(Self { config: Arc::new(config), clients }),
+            (Some((config, certificate)), Some(clients)) => {
+                Ok(Self { config: Arc::new(config), clients, certificate })
+            }
             _ => Err(SettingsError::new(faults)),
         }
+    }
+
+    /// Returns the certificate of the server, or `None` if it is not of the form of X.509.
+    pub(super) fn certificate(&self) -> Option<&CertificateFact> {
+        self.certificate.as_ref()
     }
 
     /// Returns the caller of the first rule that matches the certificate, or `None` if no rule

@@ -14,9 +14,11 @@ use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAM
 use super::signature::{EventSigner, INVALID_SECRET, SecretsError, SharedSigner};
 use crate::common::Timestamp;
 use crate::delivery::ReceiverReply;
+use crate::diagnosis::CertificateFact;
 use crate::settings::{
     CallbackSettings, FilePolicy, FilePurpose, SettingFault, SettingsError, read_text,
 };
+use crate::tls::certificate_in_file;
 use crate::wire::WebhookEvent;
 use crate::wire::headers::{COMMAND_PATH, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 
@@ -29,6 +31,7 @@ pub struct CallbackClient {
     urls: Arc<[Uri]>,
     signer: SharedSigner,
     client: BoundedClient<EndpointConnector>,
+    certificate: Option<CertificateFact>,
 }
 
 impl CallbackClient {
@@ -51,7 +54,12 @@ impl CallbackClient {
         let urls: Vec<Option<Uri>> = urls.collect();
         let is_secure = |url: &Option<Uri>| url.as_ref().is_some_and(is_https);
         let all_https = urls.iter().all(is_secure);
-        let tls = endpoint_tls(settings, policy, urls.iter().any(is_secure));
+        let has_https = urls.iter().any(is_secure);
+        let tls = endpoint_tls(settings, policy, has_https);
+        // A fault of the file is one of `tls`.
+        let certificate = settings.client_cert.as_ref().filter(|_| has_https);
+        let certificate = certificate
+            .and_then(|path| certificate_in_file("callback.client_cert", path, policy).ok());
         let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
         let tls = SettingsError::gather(tls, &mut faults);
         let signer = SettingsError::gather(load_signer(settings, policy), &mut faults);
@@ -60,12 +68,17 @@ impl CallbackClient {
         };
         let connector = new_connector(tls, timeouts, all_https);
         let client = BoundedClient::new(connector, timeouts);
-        Ok(Some(Self { urls, signer: SharedSigner::new(signer), client }))
+        Ok(Some(Self { urls, signer: SharedSigner::new(signer), client, certificate }))
     }
 
     /// Returns the signer of the events.
     pub fn signer(&self) -> SharedSigner {
         self.signer.clone()
+    }
+
+    /// Returns the certificate that is sent to a receiver that requests one, or `None` without one.
+    pub fn certificate(&self) -> Option<&CertificateFact> {
+        self.certificate.as_ref()
     }
 
     /// Returns the number of receivers.

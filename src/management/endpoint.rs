@@ -37,7 +37,7 @@ pub(super) fn new_connector(
 ///
 /// # Errors
 /// [`SettingsError`] with every fault of the files.
-pub(super) fn endpoint_tls(
+pub fn endpoint_tls(
     settings: &CallbackSettings,
     policy: &FilePolicy,
     has_https: bool,
@@ -59,7 +59,7 @@ pub(super) fn endpoint_tls(
 ///
 /// # Errors
 /// [`SettingsError`] with one fault of `key`.
-pub(super) fn parse_url(key: &str, text: &str) -> Result<Uri, SettingsError> {
+pub fn parse_url(key: &str, text: &str) -> Result<Uri, SettingsError> {
     let fault = |problem: &str| SettingFault {
         key: key.to_owned(),
         value: Some(format!("{text:?}")),
@@ -77,7 +77,8 @@ pub(super) fn parse_url(key: &str, text: &str) -> Result<Uri, SettingsError> {
     Ok(url)
 }
 
-pub(super) fn is_https(url: &Uri) -> bool {
+/// Returns true for an `https://` URL.
+pub fn is_https(url: &Uri) -> bool {
     url.scheme_str() == Some("https")
 }
 

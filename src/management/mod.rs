@@ -30,7 +30,7 @@ mod signature;
 mod url_guard;
 
 pub use callback::{CallbackClient, load_signer};
-pub use endpoint::host_and_port;
+pub use endpoint::{endpoint_tls, host_and_port, is_https, parse_url};
 pub use hook_client::{HookClient, HookMessage};
 pub use http_client::RequestTimeouts;
 pub use loss_log::LossLog;

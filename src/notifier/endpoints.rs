@@ -1,6 +1,7 @@
 //! The receivers of `callback.urls`, which all store deliveries and the heartbeat share. A request
 //! goes to the first receiver that is up, and fails over to the next one.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use tracing::{debug, info, warn};
 use crate::agent::DaemonContext;
 use crate::common::lock_unpoisoned;
 use crate::delivery::{DeliveryOutcome, EndpointSelector, ReceiverReply, classify};
+use crate::diagnosis::{CertificateFact, ReceiverFact};
 use crate::management::CallbackClient;
 use crate::wire::{EventFormat, WebhookEvent};
 
@@ -18,6 +20,8 @@ pub(super) struct CallbackEndpoints {
     format: EventFormat,
     daemon: Arc<DaemonContext>,
     selector: Mutex<EndpointSelector>,
+    /// The last reply of each receiver, with its time.
+    replies: Mutex<BTreeMap<usize, String>>,
     started: Instant,
 }
 
@@ -28,7 +32,8 @@ impl CallbackEndpoints {
         daemon: Arc<DaemonContext>,
     ) -> Self {
         let selector = Mutex::new(EndpointSelector::new(client.endpoint_count()));
-        Self { client, format, daemon, selector, started: Instant::now() }
+        let (replies, started) = (Mutex::default(), Instant::now());
+        Self { client, format, daemon, selector, replies, started }
     }
 
     /// Posts an event. Returns the last reply, its meaning, and the body of a 2xx.
@@ -65,6 +70,24 @@ impl CallbackEndpoints {
         active.map(|to| self.client.endpoint_name(to))
     }
 
+    /// Returns the receivers with their last replies.
+    pub(super) fn receivers(&self) -> Vec<ReceiverFact> {
+        let replies = lock_unpoisoned(&self.replies).clone();
+        let selector = self.lock_selector();
+        let receiver = |to: usize| ReceiverFact {
+            name: self.client.endpoint_name(to),
+            connection: None,
+            is_down: selector.is_down(to),
+            last_reply: replies.get(&to).cloned(),
+        };
+        (0..self.client.endpoint_count()).map(receiver).collect()
+    }
+
+    /// Returns the certificate that is sent to the receivers, or `None` without one.
+    pub(super) fn client_certificate(&self) -> Option<&CertificateFact> {
+        self.client.certificate()
+    }
+
     /// Returns true if every receiver has answered with 410.
     pub(super) fn all_gone(&self) -> bool {
         self.lock_selector().is_gone()
@@ -80,6 +103,8 @@ impl CallbackEndpoints {
     }
 
     fn on_reply(&self, to: usize, reply: &ReceiverReply, outcome: DeliveryOutcome) -> bool {
+        let text = format!("{reply} at {}", self.daemon.clock.now());
+        lock_unpoisoned(&self.replies).insert(to, text);
         let (before, uptime) = (self.active_endpoint(), self.started.elapsed());
         let fail_over = self.lock_selector().on_reply(
             to,

@@ -9,6 +9,7 @@ use super::endpoints::CallbackEndpoints;
 use super::{DeliveryStatus, NotifierStatus};
 use crate::agent::{ActiveCondition, DeliveryMonitor};
 use crate::delivery::{DeliveryOutcome, ReceiverReply};
+use crate::diagnosis::{CertificateFact, DeliveryFact, ReceiverFact};
 use crate::model::{Condition, StoreUuid};
 
 /// The stores whose outbox changed since the task last looked. Each store has at most one entry.
@@ -68,12 +69,28 @@ impl NotifierHandle {
         self.status.borrow().deliveries.get(&store).cloned()
     }
 
-    /// Returns the number of notices that wait, and of the stores whose receiver gives no usable
-    /// reply.
-    pub fn waiting_notices(&self) -> (u64, usize) {
+    /// Returns the notices of all stores.
+    pub fn waiting_notices(&self) -> DeliveryFact {
         let status = self.status.borrow();
-        let pending = status.deliveries.values().map(|delivery| delivery.pending).sum();
-        (pending, status.stores_behind())
+        let deliveries = || status.deliveries.values();
+        let failures = || deliveries().filter_map(|delivery| delivery.last_failure.as_ref());
+        DeliveryFact {
+            destination: self.active_endpoint(),
+            pending: deliveries().map(|delivery| delivery.pending).sum(),
+            stores_behind: failures().count(),
+            oldest: deliveries().filter_map(|delivery| delivery.oldest).min(),
+            last_failure: failures().next().map(|failure| failure.reply.to_string()),
+        }
+    }
+
+    /// Returns the receivers with their last replies.
+    pub fn receivers(&self) -> Vec<ReceiverFact> {
+        self.endpoints.receivers()
+    }
+
+    /// Returns the certificate that is sent to the receivers, or `None` without one.
+    pub fn client_certificate(&self) -> Option<CertificateFact> {
+        self.endpoints.client_certificate().cloned()
     }
 
     /// Returns the last reply if it said that the receiver has no handler. The notice counts as

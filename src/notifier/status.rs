@@ -32,6 +32,8 @@ pub struct NotifierStatus {
 pub struct DeliveryStatus {
     /// Number of pending notices.
     pub pending: u64,
+    /// The time of the oldest pending notice, if it was read. One that was coalesced counts.
+    pub oldest: Option<Timestamp>,
     /// The failure that delays the first pending notice, or `None` if it was not tried yet.
     pub last_failure: Option<LastFailure>,
     /// The time of the next request. It is `None` while a request runs, and if only an operator can
@@ -48,11 +50,6 @@ impl DeliveryStatus {
 }
 
 impl NotifierStatus {
-    /// Returns the number of stores whose receiver gives no usable reply.
-    pub(super) fn stores_behind(&self) -> usize {
-        self.behind
-    }
-
     /// Replaces the status of a store, or removes it.
     fn set_delivery(&mut self, store: StoreUuid, delivery: Option<DeliveryStatus>) {
         let is_behind = |delivery: &DeliveryStatus| usize::from(delivery.is_behind());

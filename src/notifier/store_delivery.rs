@@ -73,6 +73,8 @@ pub(super) struct StoreDelivery {
     ledger_failures: u32,
     /// The error of the last read of the outbox, or `None` if it succeeded.
     read_error: Option<String>,
+    /// The time of the oldest pending notice. A notice that was coalesced has a later one.
+    oldest: Option<Timestamp>,
 }
 
 impl StoreDelivery {
@@ -94,6 +96,7 @@ impl StoreDelivery {
             parts_sent: (Position::default(), 0),
             ledger_failures: 0,
             read_error: None,
+            oldest: None,
         }
     }
 
@@ -217,6 +220,7 @@ impl StoreDelivery {
             return Ok(NextStep::Immediate);
         };
         let position = notice.position;
+        self.oldest = self.oldest.or(Some(notice.at));
         let Position { epoch, seq } = position;
         self.publish_status(NextStep::Immediate);
         let span = info_span!("callback", store = %self.store, epoch = epoch.0, seq = seq.0);
@@ -229,6 +233,7 @@ impl StoreDelivery {
         let (uptime, random) = (shared.started.elapsed(), shared.context.daemon.random.next_u64());
         self.state.on_reply(position, reply, outcome, uptime, random);
         if outcome.is_delivery() {
+            self.oldest = None;
             self.depth = self.depth.and_then(|OutboxDepth { count, newest }| {
                 // The depth is read again after the last counted notice, because the count may be
                 // outdated.
@@ -316,6 +321,8 @@ impl StoreDelivery {
             LastFailure { reply, outcome: DeliveryOutcome::Retry(Duration::ZERO) }
         });
         let last_failure = read_failure.or(last_failure);
-        self.shared.status.publish(self.store, DeliveryStatus { pending, last_failure, next_try });
+        let oldest = self.oldest.filter(|_| pending > 0);
+        let status = DeliveryStatus { pending, oldest, last_failure, next_try };
+        self.shared.status.publish(self.store, status);
     }
 }

@@ -56,8 +56,8 @@ const EVIDENCE: FieldList = &[
     ("addresses", Text),
     ("allowed", Text),
     ("asked", Hidden),
-    ("attributePath", Path),
     ("attribute", Text),
+    ("attributePath", Path),
     ("availableBytes", Text),
     ("availableCapacity", Text),
     ("availableInodes", Text),
@@ -86,7 +86,11 @@ const EVIDENCE: FieldList = &[
     ("givenMilliseconds", Text),
     ("group", Text),
     ("host", Text),
+    ("jumpMs", Text),
     ("kind", Text),
+    ("lastFailure", Hidden),
+    ("lastRefusal", Time),
+    ("lastReplies", Hidden),
     ("limit", Text),
     ("marker", Hidden),
     ("maxBits", Text),
@@ -96,7 +100,11 @@ const EVIDENCE: FieldList = &[
     ("milliseconds", Text),
     ("mode", Text),
     ("mountPoint", Path),
+    ("newestRecord", Time),
     ("nodeId", Hidden),
+    ("notAfter", Time),
+    ("notBefore", Time),
+    ("now", Time),
     ("obstacle", Text),
     ("offeredFingerprint", Fingerprint),
     ("offeredFingerprints", Fingerprint),
@@ -108,19 +116,25 @@ const EVIDENCE: FieldList = &[
     ("phase", Text),
     ("pid", Text),
     ("port", Text),
+    ("readWritePaths", Path),
     ("reason", Text),
+    ("receivers", Text),
+    ("receiversDown", Text),
+    ("refusedCalls", Text),
     ("refusedLogins", Text),
     ("remembered", Text),
     ("restarts", Text),
     ("result", Text),
     ("retryAfterSeconds", Text),
+    ("roots", Path),
     ("rounds", Text),
     ("running", Text),
     ("said", Hidden),
+    ("sha256", Hidden),
     ("status", Text),
     ("step", Text),
-    ("storeUuid", Uuid),
     ("storesBehind", Text),
+    ("storeUuid", Uuid),
     ("subState", Text),
     ("superblock", Text),
     ("target", Path),
@@ -202,8 +216,14 @@ fn redact_summary(finding: &Value, summary: &str, redactor: &Redactor) -> String
         facts.filter(|(name, _)| form_of(name).is_none_or(|it| it == Hidden)).map(|(_, fact)| fact);
     let reply = finding.pointer("/reported/lastReply").and_then(Value::as_str);
     let body = reply.and_then(split_reply).map(|(_, body)| body);
-    let peers = peers.filter_map(Value::as_str).chain(body);
+    let peers = peers.flat_map(texts_in).chain(body);
     redactor.text_without(summary, peers)
+}
+
+/// Returns the texts of a fact, which may be a list.
+fn texts_in(fact: &Value) -> impl Iterator<Item = &str> {
+    let items = fact.as_array().into_iter().flatten().filter_map(Value::as_str);
+    fact.as_str().into_iter().chain(items)
 }
 
 fn nested(object: &Value, name: &str, list: FieldList, redactor: &Redactor) -> Value {

@@ -42,7 +42,7 @@ fn a_text_shows_the_words_of_this_program_figures_and_known_names() {
         ),
         ("it sent \"open", format!("it sent \"{}", redactor.hide("open"))),
         ("/srv/images/hunter2/lock", format!("/srv/images/{hidden}/lock")),
-        ("/home/hunter2", format!("/{}/{hidden}", redactor.hide("home"))),
+        ("/xyzzy/hunter2", format!("/{}/{hidden}", redactor.hide("xyzzy"))),
         ("cannot ping node9:22", format!("cannot ping {}", redactor.hide("node9:22"))),
         ("!!!!!!!!", redactor.hide("!!!!!!!!")),
         ("镜像hunter2", format!("镜像{hidden}")),
@@ -121,6 +121,18 @@ fn what_a_peer_wrote_is_left_out_of_the_summary_too() {
         "{text}"
     );
     assert_eq!(check["reported"]["destination"], "node7:8080");
+}
+
+#[test]
+fn a_reply_in_a_list_is_left_out_of_the_summary_too() {
+    let finding = json!({"id": "management.callback", "verdict": "error", "store": null,
+        "summary": "node7:8080: the daemon counts it as down (last reply: status 503: pin 4711)",
+        "evidence": {"receivers": ["node7:8080"], "lastReplies": ["status 503: pin 4711"]}});
+    let shown = redact_diagnosis(&json!({"checks": [finding]}), &redactor());
+    assert!(!shown.to_string().contains("4711"), "{shown}");
+    let check = &shown["checks"][0];
+    assert_eq!(check["evidence"]["receivers"][0], "node7:8080");
+    assert!(check["summary"].as_str().unwrap().contains("counts it as down"), "{check}");
 }
 
 #[test]

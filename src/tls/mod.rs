@@ -13,6 +13,7 @@ mod authority;
 mod pem;
 #[cfg(test)]
 mod tests;
+mod validity;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -23,6 +24,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
+use crate::diagnosis::CertificateFact;
 use crate::settings::{
     FilePolicy, FilePurpose, SettingFault, SettingsError, TlsSettings, read_file,
 };
@@ -47,15 +49,16 @@ pub struct ClientTlsFiles<'a> {
     pub names: [&'static str; 3],
 }
 
-/// Returns a configuration for TLS 1.2 and 1.3 with HTTP/1.1. With `client_ca`, a client without a
-/// certificate of these authorities is rejected. Blocks while it reads the files.
+/// Returns a configuration for TLS 1.2 and 1.3 with HTTP/1.1, and the validity of its certificate
+/// if that is of the form of X.509. With `client_ca`, a client without a certificate of these
+/// authorities is rejected. Blocks while it reads the files.
 ///
 /// # Errors
 /// Returns every fault of every file. Returns a fault if the certificate and the key do not match.
 pub fn server_config(
     settings: &TlsSettings,
     policy: &FilePolicy,
-) -> Result<ServerConfig, SettingsError> {
+) -> Result<(ServerConfig, Option<CertificateFact>), SettingsError> {
     let mut faults = Vec::new();
     let chain = SettingsError::gather(
         read_certificates(CERT_SETTING, &settings.cert, FilePurpose::Public, policy),
@@ -86,12 +89,28 @@ pub fn server_config(
             builder.with_client_cert_verifier(verifier)
         }
     };
+    let validity = validity::chain_validity(&chain);
     let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| identity_problem(&error, KEY_SETTING))
         .map_err(|problem| SettingFault::in_file(CERT_SETTING, &settings.cert, problem))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, validity))
+}
+
+/// Returns the validity of the certificate in a file, with its chain. `key` is the name of the
+/// setting with the path. Blocks while it reads the file.
+///
+/// # Errors
+/// Returns a fault if the file has no certificate that can be used.
+pub fn certificate_in_file(
+    key: &'static str,
+    path: &Path,
+    policy: &FilePolicy,
+) -> Result<CertificateFact, SettingsError> {
+    let chain = read_certificates(key, path, FilePurpose::Public, policy)?;
+    let fault = || SettingFault::in_file(key, path, "it is no certificate of X.509").into();
+    validity::chain_validity(&chain).ok_or_else(fault)
 }
 
 /// Returns a configuration without trusted authorities, for plain HTTP. It also works on a system

@@ -15,6 +15,7 @@
 //!
 //! - It never changes a definition, a file or a status. `--report` creates one file, and `--fresh`
 //!   and `--login` let the daemon make its own checks now.
+//! - It never sends a receiver of `callback.urls` a request.
 //! - It never touches an image directory or the state directory itself, because a dead disk would
 //!   hold its process.
 
@@ -42,8 +43,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::process::{ExitStatus, ending_signal};
 use crate::catalog::{DoctorCheck, Language, Observation, ROUND_LABELS};
 use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address};
-use crate::common::{print_text, report_line, run_blocking};
-use crate::diagnosis::{Finding, Verdict, diagnose_state_dir};
+use crate::common::{Clock as _, SystemClock, print_text, report_line, run_blocking};
+use crate::diagnosis::{ClockFacts, Finding, Verdict, diagnose_clock, diagnose_state_dir};
 use crate::model::Secret;
 use crate::settings::{ListenUse, Settings, environment_variables};
 use crate::wire::FindingBody;
@@ -64,8 +65,11 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The checks that the daemon makes of itself. The others need no answer.
-const MADE_BY_DAEMON: [DoctorCheck; 2] =
-    [DoctorCheck::StateWritable, DoctorCheck::ManagementDelivered];
+const MADE_BY_DAEMON: [DoctorCheck; 3] = [
+    DoctorCheck::StateWritable,
+    DoctorCheck::ManagementDelivered,
+    DoctorCheck::ManagementAgentAllow,
+];
 
 /// Runs the command. `locale` is the language without `--lang`.
 pub fn run_doctor(args: &DoctorArgs, config: Option<&Path>, locale: Language) -> ExitStatus {
@@ -193,22 +197,28 @@ async fn examine(
         }
     };
     local.extend(view.local_findings(state.as_ref().and_then(StateView::lock)));
-    let (mut has_secrets, mut knows_stores) = (None, false);
+    let is_chosen = |check: DoctorCheck| args.checks.is_empty() || args.checks.contains(&check);
+    let (mut has_secrets, mut knows_stores, mut newest_record) = (None, false, None);
     if let Some(state) = state.as_ref().filter(|_| view.problem.is_some()) {
         let offline = OfflineView::look(state, &settings, &args.stores).await?;
         local.extend(offline.findings);
         (has_secrets, knows_stores) = (offline.has_secrets, offline.knows_stores);
+        newest_record = offline.newest_record;
         view.stores = offline.stores;
     }
     if is_about_daemon {
         local.extend(configured::diagnose_settings(&settings, loaded.is_ok()));
-        local.extend(configured::unmade_checks());
+        let readable = loaded.as_ref().ok().filter(|_| checked.can_read_files);
+        local.extend(configured::check_named(readable, &mut view.checks, is_chosen).await);
+        if view.problem.is_some() {
+            let clock = ClockFacts { now: SystemClock.now(), newest_record, jump: None };
+            local.push(diagnose_clock(&clock));
+        }
         local.extend(state_findings(state.as_ref(), has_secrets, view.problem.is_none()));
     } else if !args.stores.is_empty() {
         // Only the stores were asked for.
         local.retain(|finding| finding.store.is_some() || finding.verdict != Verdict::Ok);
     }
-    let is_chosen = |check: DoctorCheck| args.checks.is_empty() || args.checks.contains(&check);
     view.checks.retain(|check| id_of(check).is_none_or(is_chosen));
     // A chosen check without a finding must not look as if it was good.
     let found: BTreeSet<DoctorCheck> =

@@ -41,6 +41,8 @@ pub(super) struct OfflineView {
     pub(super) has_secrets: Option<bool>,
     /// True if the ledger was read, or there is none yet.
     pub(super) knows_stores: bool,
+    /// The newest time in the ledger, if it was read.
+    pub(super) newest_record: Option<Timestamp>,
 }
 
 impl OfflineView {
@@ -84,6 +86,7 @@ impl OfflineView {
             stores: Vec::new(),
             has_secrets: Some(ledger.has_secrets),
             knows_stores: true,
+            newest_record: Some(ledger.newest_record),
         };
         let known = ledger.stores.into_iter().zip(ledger.pending).zip(listed);
         let (stores, lines): (Vec<_>, Vec<_>) =

@@ -29,33 +29,51 @@ pub(super) fn is_booted() -> bool {
 
 /// Returns the finding about the unit.
 pub(super) async fn diagnose_service() -> Finding {
-    let check = DoctorCheck::ServiceRunning;
-    if !is_booted() {
-        return Finding::skipped(check, Observation::NeedsSystemd);
-    }
-    let args = ["show", UNIT, "--timestamp=unix", "--property", PROPERTIES];
-    match run_child("systemctl", args, SYSTEMCTL_TIMEOUT).await {
-        Ok(output) if output.status.success() => unit_finding(&output.stdout),
-        Ok(output) => {
-            let problem = output.stderr.trim().to_owned();
-            Finding::skipped(check, Observation::NeedsSystemctl { problem })
-        }
-        Err(ChildError::NotStarted(error)) => {
-            Finding::skipped(check, Observation::NeedsSystemctl { problem: error.to_string() })
-        }
-        Err(ChildError::TimedOut) => Finding::skipped(check, Observation::NeedsSystemctlAnswer),
+    match show_unit(PROPERTIES).await {
+        Ok(properties) => unit_finding(&properties),
+        Err(need) => Finding::skipped(DoctorCheck::ServiceRunning, need),
     }
 }
 
-/// Judges the properties of the unit, one `name=value` per line.
-fn unit_finding(properties: &str) -> Finding {
-    let check = DoctorCheck::ServiceRunning;
-    let found: BTreeMap<&str, &str> =
-        properties.lines().filter_map(|line| line.split_once('=')).collect();
-    let property = |name: &str| found.get(name).copied().unwrap_or_default();
-    if property("LoadState") == "not-found" {
-        return Finding::skipped(check, Observation::NeedsUnit { unit: UNIT.to_owned() });
+/// Returns these properties of the unit. They contain `LoadState`.
+///
+/// # Errors
+/// Returns what the question needs.
+pub(super) async fn show_unit(names: &str) -> Result<BTreeMap<String, String>, Observation> {
+    if !is_booted() {
+        return Err(Observation::NeedsSystemd);
     }
+    let args = ["show", UNIT, "--timestamp=unix", "--property", names];
+    match run_child("systemctl", args, SYSTEMCTL_TIMEOUT).await {
+        Ok(output) if output.status.success() => parse_properties(&output.stdout),
+        Ok(output) => Err(Observation::NeedsSystemctl { problem: output.stderr.trim().to_owned() }),
+        Err(ChildError::NotStarted(error)) => {
+            Err(Observation::NeedsSystemctl { problem: error.to_string() })
+        }
+        Err(ChildError::TimedOut) => Err(Observation::NeedsSystemctlAnswer),
+    }
+}
+
+/// Reads the properties, one `name=value` per line.
+///
+/// # Errors
+/// Returns the need of a unit that is not installed.
+fn parse_properties(lines: &str) -> Result<BTreeMap<String, String>, Observation> {
+    let found: BTreeMap<String, String> = lines
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    match found.get("LoadState").map(String::as_str) {
+        Some("not-found") => Err(Observation::NeedsUnit { unit: UNIT.to_owned() }),
+        _ => Ok(found),
+    }
+}
+
+/// Judges the properties of the unit.
+fn unit_finding(properties: &BTreeMap<String, String>) -> Finding {
+    let check = DoctorCheck::ServiceRunning;
+    let property = |name: &str| properties.get(name).map_or("", String::as_str);
     let restarts: u32 = property("NRestarts").parse().unwrap_or_default();
     let (active, sub) = (property("ActiveState"), property("SubState"));
     let (unit, state) = (UNIT.to_owned(), format!("{active} ({sub})"));
@@ -91,10 +109,14 @@ mod tests {
     use crate::catalog::Language;
 
     fn finding(load: &str, active: &str, sub: &str, result: &str, restarts: u32) -> Finding {
-        unit_finding(&format!(
+        let lines = format!(
             "LoadState={load}\nActiveState={active}\nSubState={sub}\nResult={result}\n\
              NRestarts={restarts}\nActiveEnterTimestamp=@1482426606\n"
-        ))
+        );
+        match parse_properties(&lines) {
+            Ok(properties) => unit_finding(&properties),
+            Err(need) => Finding::skipped(DoctorCheck::ServiceRunning, need),
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The labels and phrases of texts that contain figures: of a diagnosis, and of a forecast.
 
 mod forecast;
+mod host_observations;
 mod labels;
 mod observations;
 

@@ -1,5 +1,6 @@
 //! The observations of a diagnosis, as sentences.
 
+use super::host_observations as host;
 use crate::catalog::{DoctorCheck, Language, Text};
 use crate::common::operand_enum;
 
@@ -73,10 +74,33 @@ operand_enum! {
         NeedsSystemctlAnswer "needs_systemctl_answer";
         NeedsUnit "needs_unit" { unit };
         NeedsProcess "needs_process" { problem };
-        NeedsLaterVersion "needs_later_version";
         NeedsClient "needs_client";
         NeedsCallers "needs_callers";
         NeedsMore "needs_more" { problem };
+        NoticesWaitSince "notices_wait_since" { pending, destination, seconds };
+        LastFailure "last_failure" { reply };
+        CertificateValid "certificate_valid" { end, days };
+        CertificateEnded "certificate_ended" { end };
+        CertificateEarly "certificate_early" { start };
+        OtherCertificate "other_certificate" { end };
+        CertificateKept "certificate_kept" { problem };
+        ClockGood "clock_good";
+        ClockBeforeProgram "clock_before_program" { now };
+        ClockBehindLedger "clock_behind_ledger" { seconds };
+        ClockSetForward "clock_set_forward" { seconds };
+        ClockSetBack "clock_set_back" { seconds };
+        ReceiverReached "receiver_reached" { receiver };
+        ReceiverUp "receiver_up" { receiver };
+        ReceiverUnknown "receiver_unknown" { receiver };
+        ReceiverDown "receiver_down" { receiver };
+        ReceiverUnreached "receiver_unreached" { receiver, problem };
+        LastReply "last_reply" { reply };
+        NeedsReply "needs_reply";
+        NoCallRefused "no_call_refused";
+        CallsRefused "calls_refused" { calls };
+        RootsWritable "roots_writable";
+        RootsReadOnly "roots_read_only" { roots };
+        NoCallerLine "no_caller_line" { files };
     }
 }
 
@@ -314,10 +338,6 @@ impl Observation {
                 en: "needs a process of its own: {problem}",
                 zh: "需要一个独立的进程：{problem}",
             },
-            Self::NeedsLaterVersion => Text {
-                en: "needs a later version, because this one does not make the check",
-                zh: "需要更高的版本，本版本不做该检查",
-            },
             Self::NeedsClient => Text {
                 en: "needs a client in the settings",
                 zh: "需要在配置中设置客户端",
@@ -327,6 +347,30 @@ impl Observation {
                 zh: "需要 `auth.tokens_file` 或其他调用方来源",
             },
             Self::NeedsMore { .. } => Text { en: "needs {problem}", zh: "需要 {problem}" },
+            Self::NoticesWaitSince { .. } => host::NOTICES_WAIT_SINCE,
+            Self::LastFailure { .. } => host::LAST_FAILURE,
+            Self::CertificateValid { .. } => host::CERTIFICATE_VALID,
+            Self::CertificateEnded { .. } => host::CERTIFICATE_ENDED,
+            Self::CertificateEarly { .. } => host::CERTIFICATE_EARLY,
+            Self::OtherCertificate { .. } => host::OTHER_CERTIFICATE,
+            Self::CertificateKept { .. } => host::CERTIFICATE_KEPT,
+            Self::ClockGood => host::CLOCK_GOOD,
+            Self::ClockBeforeProgram { .. } => host::CLOCK_BEFORE_PROGRAM,
+            Self::ClockBehindLedger { .. } => host::CLOCK_BEHIND_LEDGER,
+            Self::ClockSetForward { .. } => host::CLOCK_SET_FORWARD,
+            Self::ClockSetBack { .. } => host::CLOCK_SET_BACK,
+            Self::ReceiverReached { .. } => host::RECEIVER_REACHED,
+            Self::ReceiverUp { .. } => host::RECEIVER_UP,
+            Self::ReceiverUnknown { .. } => host::RECEIVER_UNKNOWN,
+            Self::ReceiverDown { .. } => host::RECEIVER_DOWN,
+            Self::ReceiverUnreached { .. } => host::RECEIVER_UNREACHED,
+            Self::LastReply { .. } => host::LAST_REPLY,
+            Self::NeedsReply => host::NEEDS_REPLY,
+            Self::NoCallRefused => host::NO_CALL_REFUSED,
+            Self::CallsRefused { .. } => host::CALLS_REFUSED,
+            Self::RootsWritable => host::ROOTS_WRITABLE,
+            Self::RootsReadOnly { .. } => host::ROOTS_READ_ONLY,
+            Self::NoCallerLine { .. } => host::NO_CALLER_LINE,
         }
     }
 }

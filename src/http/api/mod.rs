@@ -22,11 +22,14 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::accounts::Accounts;
+use super::auth::agent_refusals::AgentRefusals;
 use super::auth::rate_limit::SourceCounter;
 use super::error::ApiError;
+use super::tls::TlsListenerConfig;
 use crate::agent::StoreService;
 use crate::catalog::Language;
 use crate::management::ReplyQueue;
@@ -59,6 +62,10 @@ pub(crate) struct AppState<S> {
     pub(crate) accounts: Arc<Accounts>,
     /// Counts the unknown sessions of each address.
     pub(crate) auth_failures: Arc<Mutex<SourceCounter>>,
+    /// The calls of the agent protocol that were refused because of their address.
+    pub(crate) agent_refusals: Arc<AgentRefusals>,
+    /// TLS of the listeners, or `None` without TLS.
+    pub(crate) tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     /// The format of ZStack's dates.
     pub(crate) dates: DateFormat,
     /// The language of remedies: `api.language`.

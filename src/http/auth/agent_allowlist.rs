@@ -1,6 +1,9 @@
 //! Access to the agent protocol, which has no token. The networks of `server.agent_allow` may use
 //! it.
 
+use std::sync::Arc;
+
+use super::agent_refusals::AgentRefusals;
 use super::{CallerKind, PeerAddress, Principal, Role};
 use crate::common::IpAllowlist;
 use crate::http::error::ApiError;
@@ -14,6 +17,8 @@ pub(crate) const PING_COMMAND: &str = "ping";
 pub(crate) struct AgentAllowlist {
     pub(crate) prefixes: Vec<String>,
     pub(crate) networks: IpAllowlist,
+    /// Counts the calls from other networks.
+    pub(crate) refusals: Arc<AgentRefusals>,
 }
 
 impl AgentAllowlist {
@@ -37,7 +42,10 @@ impl AgentAllowlist {
                 let name = address.ip().to_canonical().to_string();
                 Ok(Principal::new(CallerKind::Network, &name, Role::Operate))
             }
-            PeerAddress::Tcp(address, _) => Err(ApiError::NetworkNotAllowed(address.ip())),
+            PeerAddress::Tcp(address, _) => {
+                self.refusals.record(address.ip());
+                Err(ApiError::NetworkNotAllowed(address.ip()))
+            }
             PeerAddress::Unix(_) => peer.local_principal().ok_or(ApiError::MissingToken),
         }
     }
@@ -46,10 +54,13 @@ impl AgentAllowlist {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::SystemClock;
 
     fn allowlist() -> AgentAllowlist {
         let prefixes = ["/imagestore", "/a/sftpbackupstorage"].map(str::to_owned).to_vec();
-        AgentAllowlist { prefixes, networks: IpAllowlist::new(&["10.0.0.0/8".parse().unwrap()]) }
+        let networks = IpAllowlist::new(&["10.0.0.0/8".parse().unwrap()]);
+        let refusals = Arc::new(AgentRefusals::new(Arc::new(SystemClock)));
+        AgentAllowlist { prefixes, networks, refusals }
     }
 
     #[test]
@@ -74,13 +85,14 @@ mod tests {
 
     #[test]
     fn a_caller_is_authorized_by_its_address() {
-        let authorize = |address: &str| {
-            allowlist().authorize(&PeerAddress::Tcp(address.parse().unwrap(), None))
-        };
+        let allowlist = allowlist();
+        let authorize =
+            |address: &str| allowlist.authorize(&PeerAddress::Tcp(address.parse().unwrap(), None));
         assert_eq!(authorize("10.1.2.3:40000").unwrap().name(), "10.1.2.3");
         assert_eq!(authorize("[::ffff:10.1.2.3]:40000").unwrap().name(), "10.1.2.3");
         for outside in ["127.0.0.1:1", "11.0.0.1:1", "[::1]:1", "[::10.1.2.3]:1"] {
             assert!(authorize(outside).is_err(), "{outside}");
         }
+        assert_eq!(allowlist.refusals.callers().len(), 4);
     }
 }

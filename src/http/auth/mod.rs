@@ -4,6 +4,7 @@
 pub(super) mod access_key;
 pub(super) mod accounts;
 pub(super) mod agent_allowlist;
+pub(super) mod agent_refusals;
 pub(super) mod authenticator;
 mod authorization;
 pub(super) mod host_allowlist;

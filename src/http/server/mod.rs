@@ -34,6 +34,7 @@ use super::auth::PeerAddress;
 use super::auth::access_key::{AccessKeyTable, SignatureVerifier};
 use super::auth::accounts::Accounts;
 use super::auth::agent_allowlist::AgentAllowlist;
+use super::auth::agent_refusals::AgentRefusals;
 use super::auth::authenticator::Authenticator;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::management_session::SessionCheck;
@@ -172,11 +173,18 @@ impl HttpServer {
         drain_timeout: Duration,
     ) -> io::Result<()> {
         let networks = context.replies.url_guard().allowlist().clone();
-        let agent_allowlist = AgentAllowlist { prefixes: self.agent_prefixes.clone(), networks };
+        let agent_refusals = Arc::new(AgentRefusals::new(Arc::clone(&context.clock)));
+        let agent_allowlist = AgentAllowlist {
+            prefixes: self.agent_prefixes.clone(),
+            networks,
+            refusals: Arc::clone(&agent_refusals),
+        };
         let auth_failures = Arc::new(Mutex::<SourceCounter>::default());
         let state = AppState {
             accounts: Arc::clone(&context.accounts),
             auth_failures: Arc::clone(&auth_failures),
+            agent_refusals,
+            tls: context.tls.clone(),
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             dates: context.dates.clone(),

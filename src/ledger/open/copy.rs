@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::integrity::{Integrity, check_integrity};
 use super::{OpenError, migrations, open_connection};
-use crate::common::ErrorChain;
+use crate::common::{ErrorChain, Timestamp};
 use crate::ledger::tables::stores::LoadedStore;
-use crate::ledger::tables::{RowError, events, generation, outbox, stores};
+use crate::ledger::tables::{RowError, events, generation, meta, outbox, stores};
 use crate::lifecycle::{EventItem, EventQuery};
 use crate::model::{EventCursor, Position};
 
@@ -19,6 +19,8 @@ pub struct LedgerCopy {
     pub pending: Vec<u64>,
     /// True if any secret is stored.
     pub has_secrets: bool,
+    /// The newest time: that of the last start or add, or of the last change of a status.
+    pub newest_record: Timestamp,
 }
 
 impl LedgerCopy {
@@ -108,7 +110,10 @@ fn read_contents(copy: &Path) -> Result<LedgerCopy, RowError> {
         Ok::<_, RowError>(depth.count)
     };
     let pending = loaded.iter().map(pending).collect::<Result<_, _>>();
+    let changes = loaded.iter().map(|loaded| loaded.durable.since);
+    let newest_record = changes.fold(meta::last_epoch(&connection)?, Timestamp::max);
     Ok(LedgerCopy {
+        newest_record,
         pending: pending?,
         has_secrets: stores::has_secrets(&connection)?,
         stores: loaded,

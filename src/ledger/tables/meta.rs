@@ -49,6 +49,11 @@ pub(crate) fn next_epoch(connection: &Connection, now: Timestamp) -> Result<Epoc
     Ok(Epoch(epoch.unsigned_abs()))
 }
 
+/// Returns the epoch that was taken last, as the time that it is at least.
+pub(crate) fn last_epoch(connection: &Connection) -> Result<Timestamp, RowError> {
+    Ok(Timestamp(next_unused_epoch(connection)?.saturating_sub(1)))
+}
+
 /// Makes a commit that costs as much as any other. It toggles a value, because SQLite does not
 /// write an unchanged row.
 pub(crate) fn write_probe(connection: &Connection) -> Result<(), RowError> {

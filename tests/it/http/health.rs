@@ -226,7 +226,16 @@ async fn a_diagnosis_has_a_finding_for_each_check_of_the_daemon_and_of_each_stor
         .collect();
     assert_eq!(
         of_daemon.iter().map(|check| check["id"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["state.writable", "service.answers", "management.delivered"]
+        [
+            "state.writable",
+            "service.answers",
+            "management.delivered",
+            "service.clock",
+            "management.callback",
+            "management.agent_allow",
+            "certificate.server",
+            "certificate.client",
+        ]
     );
     let good: Vec<&Value> = body["checks"]
         .as_array()

@@ -8,11 +8,11 @@ use imagestore_agent::agent::{
     EventReader, OutcomeRecorder, ReconnectError, SpaceIndex, SpaceSharers, StoreService,
     StoreSnapshot, UpdateError,
 };
-use imagestore_agent::common::{Random, SystemRandom, Timestamp};
+use imagestore_agent::common::{Random, SystemClock, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
 use imagestore_agent::http::{
-    AccessKeyTable, AccountTable, Accounts, DaemonInfo, HttpServer, InheritedSockets, ProcessStats,
-    ServerContext, ServerLimits, SessionCheck, TokenTable,
+    AccessKeyTable, AccountTable, Accounts, ClockWatch, DaemonInfo, HttpServer, InheritedSockets,
+    ProcessStats, ServerContext, ServerLimits, SessionCheck, TokenTable,
 };
 use imagestore_agent::jobs::{JobDigests, JobRegistry};
 use imagestore_agent::ledger::{Ledger, OpenedLedger, StateDir, open_ledger};
@@ -154,6 +154,7 @@ fn daemon() -> DaemonInfo {
         conditions,
         notifier: None,
         process_stats: Arc::new(|| ProcessStats { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
+        clock: ClockWatch::start(Arc::new(SystemClock), Timestamp(1_482_426_606_000)),
     }
 }
 

@@ -7,17 +7,19 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::agent::{ActiveCondition, StoreService, StoreSnapshot, active_conditions};
-use crate::catalog::Language;
+use crate::catalog::{DoctorCheck, Language};
 use crate::common::for_each_fairly;
 use crate::diagnosis::{
-    ConditionFact, DaemonFacts, DeliveryFact, Finding, ReportFact, StoreFacts, StoreObserver,
-    StoreTitle, Verdict, diagnose_daemon, diagnose_store,
+    AgentCallFacts, CertificateFacts, ConditionFact, DaemonFacts, Finding, ReportFact, StoreFacts,
+    StoreObserver, StoreTitle, Verdict, diagnose_agent_calls, diagnose_callback,
+    diagnose_certificate, diagnose_clock, diagnose_daemon, diagnose_store,
 };
 use crate::http::api::query_string::QueryParameters;
 use crate::http::api::{AppState, response};
 use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::model::StoreUuid;
+use crate::notifier::NotifierHandle;
 use crate::query::InvalidParameter;
 use crate::wire::{DIAGNOSIS_VERSION, DiagnosisResponse, DiagnosisTotal, FindingBody, ListWriter};
 
@@ -114,22 +116,43 @@ fn find_stores<S: StoreService>(
     uuids.iter().map(find).collect()
 }
 
+/// The settings of the two certificates.
+const SERVER_CERT: &str = "server.tls.cert";
+const CLIENT_CERT: &str = "callback.client_cert";
+
 fn daemon_findings<S>(state: &AppState<S>) -> Vec<Finding> {
     let mut unready = state.readiness.failures();
     if state.stop.is_cancelled() {
         unready.push("the daemon is stopping".to_owned());
     }
-    let delivery = state.daemon.notifier.as_ref().map(|notifier| {
-        let (pending, stores_behind) = notifier.waiting_notices();
-        DeliveryFact { destination: notifier.active_endpoint(), pending, stores_behind }
-    });
+    let notifier = state.daemon.notifier.as_ref();
+    let delivery = notifier.map(NotifierHandle::waiting_notices);
+    let now = state.daemon.clock.now();
     let state_disk = state.daemon.conditions.state_disk.borrow().clone();
-    diagnose_daemon(&DaemonFacts {
+    let mut findings = diagnose_daemon(&DaemonFacts {
         started: state.daemon.conditions.started,
         unready: &unready,
         state_disk: state_disk.as_deref(),
         delivery: delivery.as_ref(),
-    })
+        now,
+    });
+    findings.push(diagnose_clock(&state.daemon.clock.facts()));
+    findings.push(diagnose_callback(&notifier.map(NotifierHandle::receivers).unwrap_or_default()));
+    findings.push(diagnose_agent_calls(&AgentCallFacts {
+        has_networks: !state.replies.url_guard().allowlist().networks().is_empty(),
+        refused: state.agent_refusals.callers(),
+        now,
+    }));
+    let served = state.tls.as_ref().and_then(|tls| tls.borrow().certificate().cloned());
+    let sent = notifier.and_then(NotifierHandle::client_certificate);
+    for (check, in_use, need) in [
+        (DoctorCheck::CertificateServer, served, SERVER_CERT),
+        (DoctorCheck::CertificateClient, sent, CLIENT_CERT),
+    ] {
+        let facts = CertificateFacts { check, in_use, file: None, now };
+        findings.push(diagnose_certificate(&facts, need));
+    }
+    findings
 }
 
 fn store_findings<S: StoreService>(state: &AppState<S>, snapshot: &StoreSnapshot) -> Vec<Finding> {

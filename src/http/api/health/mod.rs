@@ -2,6 +2,7 @@
 //! part of the health view that belongs to no store.
 
 pub(super) mod capacity;
+pub(super) mod clock_watch;
 pub(super) mod diagnosis;
 pub(super) mod requested;
 pub(super) mod stores;
@@ -17,6 +18,7 @@ use crate::agent::{DaemonConditions, StoreService};
 use crate::model::{NodeId, StoreUuid};
 use crate::notifier::NotifierHandle;
 use crate::wire::{DeliveryBody, LivenessResponse, ReadinessResponse};
+pub use clock_watch::ClockWatch;
 
 /// A check of whether the daemon can serve requests. The composition root implements it.
 pub trait ReadinessCheck: Send + Sync + 'static {
@@ -73,6 +75,8 @@ pub struct DaemonInfo {
     pub notifier: Option<NotifierHandle>,
     /// The resources that the process uses.
     pub process_stats: ProcessStatsFn,
+    /// The wall clock.
+    pub clock: ClockWatch,
 }
 
 impl DaemonInfo {

@@ -1,9 +1,17 @@
-//! The checks of the settings.
+//! The checks of the settings, and of what they name: addresses, callers, receivers and
+//! certificates.
+
+mod callback;
+mod callers;
+mod certificates;
+mod sandbox;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::child::{ChildError, OWN_PROGRAM, run_child};
 use crate::catalog::{DoctorCheck, Observation};
@@ -24,6 +32,8 @@ pub(super) struct SettingsCheck {
     pub(super) finding: Finding,
     /// True if the settings file cannot be read in time. This process would not end then either.
     pub(super) is_hung: bool,
+    /// True if each file that the settings name could be read, or refused, in time.
+    pub(super) can_read_files: bool,
 }
 
 /// Checks the settings and their files as `check-config` does, in a process of its own: a file may
@@ -33,6 +43,7 @@ pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
     let named = config.map(|path| [OsString::from("--config"), path.as_os_str().to_owned()]);
     let args = named.into_iter().flatten().chain([OsString::from("check-config")]);
     let run = run_child(OWN_PROGRAM, args, SETTINGS_TIMEOUT).await;
+    let can_read_files = run.is_ok();
     let is_hung = matches!(run, Err(ChildError::TimedOut)) && !is_readable(config).await;
     let finding = match run {
         Ok(output) if output.status.success() => {
@@ -59,7 +70,7 @@ pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
             Finding::skipped(check, Observation::NeedsProcess { problem: error.to_string() })
         }
     };
-    SettingsCheck { finding, is_hung }
+    SettingsCheck { finding, is_hung, can_read_files }
 }
 
 /// Returns true if the settings file can be read in time, as far as a process of its own shows.
@@ -75,29 +86,68 @@ pub fn settings_worker_main(config: Option<PathBuf>) -> ExitCode {
     if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Checks that have an id, and that this version does not make.
-const UNMADE: [DoctorCheck; 6] = [
+/// The checks of what the settings name.
+const NAMED: [DoctorCheck; 5] = [
     DoctorCheck::SettingsSandbox,
-    DoctorCheck::ServiceClock,
+    DoctorCheck::AuthSessions,
     DoctorCheck::ManagementCallback,
-    DoctorCheck::ManagementAgentAllow,
     DoctorCheck::CertificateServer,
     DoctorCheck::CertificateClient,
 ];
 
-/// Returns the findings of the checks that are not made.
-pub(super) fn unmade_checks() -> impl Iterator<Item = Finding> {
-    UNMADE.into_iter().map(|check| Finding::skipped(check, Observation::NeedsLaterVersion))
+/// Makes those checks of what the settings name that are chosen. `known` are the findings of the
+/// daemon: those that a check here contains are removed. `settings` is `None` if they are invalid,
+/// or if a file that they name cannot be read in time.
+pub(super) async fn check_named(
+    settings: Option<&Settings>,
+    known: &mut Vec<Value>,
+    is_chosen: impl Fn(DoctorCheck) -> bool,
+) -> Vec<Finding> {
+    let of_daemon = |check: DoctorCheck| {
+        known.iter().find(|it| it["id"] == check.as_str() && it["store"].is_null())
+    };
+    let Some(settings) = settings else {
+        let unknown = NAMED.into_iter().filter(|check| of_daemon(*check).is_none());
+        return unknown.map(|it| Finding::skipped(it, DoctorCheck::SettingsValid)).collect();
+    };
+    let check = async |check: DoctorCheck| {
+        if !is_chosen(check) {
+            return None;
+        }
+        let known = of_daemon(check);
+        Some(match check {
+            DoctorCheck::SettingsSandbox => sandbox::check_sandbox(settings).await,
+            DoctorCheck::AuthSessions => callers::check_callers(settings).await,
+            DoctorCheck::ManagementCallback => {
+                callback::check_callback(&settings.callback, known).await
+            }
+            _ => certificates::check_certificate(check, settings, known).await,
+        })
+    };
+    let [sandbox, sessions, callback, server, client] = NAMED;
+    let made = tokio::join!(
+        check(sandbox),
+        check(sessions),
+        check(callback),
+        check(server),
+        check(client)
+    );
+    let made: Vec<Finding> =
+        [made.0, made.1, made.2, made.3, made.4].into_iter().flatten().collect();
+    known.retain(|it| {
+        !it["store"].is_null() || made.iter().all(|made| it["id"] != made.check.as_str())
+    });
+    made
 }
 
-/// Returns the findings about the addresses and the callers. `is_loaded` is false if the settings
-/// are invalid, so that these are the built-in ones.
+/// Returns the findings about the addresses. `is_loaded` is false if the settings are invalid, so
+/// that these are the built-in ones.
 pub(super) fn diagnose_settings(settings: &Settings, is_loaded: bool) -> Vec<Finding> {
-    let checks = [DoctorCheck::ListenTls, DoctorCheck::ListenReachable, DoctorCheck::AuthSessions];
+    let checks = [DoctorCheck::ListenTls, DoctorCheck::ListenReachable];
     if !is_loaded {
         return checks.map(|check| Finding::skipped(check, DoctorCheck::SettingsValid)).to_vec();
     }
-    vec![listen_tls(settings), listen_reachable(settings), auth_sessions(settings)]
+    vec![listen_tls(settings), listen_reachable(settings)]
 }
 
 /// Returns the addresses beyond loopback.
@@ -119,36 +169,16 @@ fn listen_tls(settings: &Settings) -> Finding {
     }
 }
 
-/// Returns true if clients beyond this host are configured.
-fn has_clients(settings: &Settings) -> bool {
-    let auth = &settings.auth;
-    auth.tokens_file.is_some()
-        || auth.accounts_file.is_some()
-        || auth.access_keys_file.is_some()
-        || auth.session_check_url.is_some()
-        || !settings.server.agent_allow.is_empty()
-        || settings.server.tls.as_ref().is_some_and(|tls| tls.clients_file.is_some())
-}
-
 fn listen_reachable(settings: &Settings) -> Finding {
     let check = DoctorCheck::ListenReachable;
     let outside = outside_addresses(settings);
-    match (outside.is_empty(), has_clients(settings)) {
+    match (outside.is_empty(), callers::are_configured(settings)) {
         (false, _) => {
             let addresses = outside.join(", ");
             Finding::new(check, Verdict::Ok, Observation::ListensOn { addresses })
         }
         (true, true) => Finding::new(check, Verdict::Warning, Observation::ClientsOnLoopback),
         (true, false) => Finding::skipped(check, Observation::NeedsClient),
-    }
-}
-
-fn auth_sessions(settings: &Settings) -> Finding {
-    let check = DoctorCheck::AuthSessions;
-    match has_clients(settings) {
-        true => Finding::new(check, Verdict::Ok, Observation::CallersConfigured),
-        // A node that only its own operators use over the Unix socket needs none.
-        false => Finding::skipped(check, Observation::NeedsCallers),
     }
 }
 
@@ -163,19 +193,19 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_callers_decide() {
+    fn addresses_decide() {
         use Verdict::{Ok, Skipped, Warning};
         let loopback = vec!["127.0.0.1:7811".parse().unwrap()];
         let outside = vec!["0.0.0.0:7811".parse().unwrap()];
         let tokens = Some("/etc/tokens".into());
-        assert_eq!(verdicts(|s| s.server.listen = loopback.clone()), [Ok, Skipped, Skipped]);
-        assert_eq!(verdicts(|s| s.server.listen = outside.clone()), [Warning, Ok, Skipped]);
+        assert_eq!(verdicts(|s| s.server.listen = loopback.clone()), [Ok, Skipped]);
+        assert_eq!(verdicts(|s| s.server.listen = outside.clone()), [Warning, Ok]);
         let with_tokens = |listen: Vec<_>| {
             let tokens = tokens.clone();
             move |s: &mut Settings| (s.server.listen, s.auth.tokens_file) = (listen, tokens)
         };
-        assert_eq!(verdicts(with_tokens(loopback)), [Ok, Warning, Ok]);
-        assert_eq!(verdicts(with_tokens(outside)), [Warning, Ok, Ok]);
+        assert_eq!(verdicts(with_tokens(loopback)), [Ok, Warning]);
+        assert_eq!(verdicts(with_tokens(outside)), [Warning, Ok]);
         let needed = Finding::skipped(DoctorCheck::ListenTls, DoctorCheck::SettingsValid);
         let skipped = diagnose_settings(&Settings::built_in(), false);
         assert!(skipped.iter().all(|finding| finding.summary == needed.summary));
