@@ -20,6 +20,8 @@ mod descriptors;
 mod directory_damage;
 mod disk_faults;
 mod doctor;
+mod doctor_live;
+mod doctor_matrix;
 mod doctor_offline;
 mod doctor_report;
 mod doctor_requested;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
@@ -44,10 +45,26 @@ impl TestCa {
 
     /// Issues a certificate as [`TestCa::issue`] does, valid up to this year.
     pub(crate) fn issue_until(&self, name: &str, year: i32) -> (PathBuf, PathBuf) {
+        self.issue_with(name, |params| params.not_after = rcgen::date_time_ymd(year, 1, 1))
+    }
+
+    /// Issues a certificate as [`TestCa::issue`] does, valid for this number of days from now.
+    pub(crate) fn issue_for_days(&self, name: &str, days: u64) -> (PathBuf, PathBuf) {
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
+        // An hour more, so that the days are whole for the whole test.
+        let end = Duration::from_secs(now + days * 86_400 + 3600);
+        self.issue_with(name, |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end)
+    }
+
+    fn issue_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let n = self.issued.fetch_add(1, Ordering::Relaxed);
         let cert = self.write(&format!("cert-{n}.pem"), &certificate.pem());
