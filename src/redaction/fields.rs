@@ -44,7 +44,9 @@ impl FieldForm {
             Self::Path => return redactor.path(text),
             Self::Reply => {
                 return match split_reply(text) {
-                    Some((status, body)) => format!("{status}: {}", redactor.hide(body)),
+                    Some((status, body)) => {
+                        format!("{}: {}", redactor.text(status), redactor.hide(body))
+                    }
                     None => redactor.text(text),
                 };
             }
@@ -58,10 +60,12 @@ impl FieldForm {
     }
 }
 
-/// Splits the reply of a receiver into its status and its body, if it has one.
+/// Splits the reply of a receiver into its status and its body, if it has one. The status of a
+/// redirect has words behind it.
 pub(super) fn split_reply(reply: &str) -> Option<(&str, &str)> {
     let (status, body) = reply.split_once(": ")?;
-    status.strip_prefix("status ")?.parse::<u16>().ok()?;
+    let number = status.strip_prefix("status ")?.split(',').next()?;
+    number.parse::<u16>().ok()?;
     Some((status, body))
 }
 

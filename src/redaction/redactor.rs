@@ -50,23 +50,31 @@ impl Redactor {
         self.text_without(text, std::iter::empty())
     }
 
-    /// Returns the text as [`Redactor::text`] does, without these texts of peers.
+    /// Returns the text as [`Redactor::text`] does, without these texts of peers. A quote in a text
+    /// of a peer is no quote of this program.
     pub fn text_without<'a>(&self, text: &str, peers: impl Iterator<Item = &'a str>) -> String {
         let mut peers: Vec<&str> = peers.filter(|peer| !peer.is_empty()).collect();
         // A longer one may contain a shorter one.
         peers.sort_by_key(|peer| std::cmp::Reverse(peer.len()));
-        let Some((before, rest)) = text.split_once('"') else { return self.words(text, &peers) };
+        // The quotes around the texts of peers, which stay at their places.
+        let masked = peers
+            .iter()
+            .fold(text.to_owned(), |masked, peer| masked.replace(peer, &"\0".repeat(peer.len())));
+        let split = |at: Option<usize>| at.and_then(|at| text.split_at_checked(at));
+        let (first, last) = (masked.find('"'), masked.rfind('"'));
+        let Some((before, rest)) = split(first) else { return self.words(text, &peers) };
         let before = self.words(before, &peers);
-        match rest.rsplit_once('"') {
-            None => format!("{before}\"{}", self.hide(rest)),
-            Some((quoted, after)) => {
-                let quoted = match self.known.contains(quoted) {
-                    true => quoted.to_owned(),
-                    false => self.hide(quoted),
-                };
-                format!("{before}\"{quoted}\"{}", self.words(after, &peers))
-            }
-        }
+        let rest = rest.strip_prefix('"').unwrap_or(rest);
+        let Some((_, after)) = split(last.filter(|_| first != last)) else {
+            return format!("{before}\"{}", self.hide(rest));
+        };
+        let quoted = rest.strip_suffix(after).unwrap_or(rest);
+        let after = after.strip_prefix('"').unwrap_or(after);
+        let quoted = match self.known.contains(quoted) {
+            true => quoted.to_owned(),
+            false => self.hide(quoted),
+        };
+        format!("{before}\"{quoted}\"{}", self.words(after, &peers))
     }
 
     /// Returns a URL without user information, query and fragment. The parts of its path are shown

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::delivery::ReceiverReply;
 use crate::settings::Settings;
 
 /// A secret that has no word of this program.
@@ -121,6 +122,48 @@ fn what_a_peer_wrote_is_left_out_of_the_summary_too() {
         "{text}"
     );
     assert_eq!(check["reported"]["destination"], "node7:8080");
+    // A body may have quotes, and words and figures outside of them.
+    let redactor = redactor();
+    for status in [200, 301, 302, 303, 307, 308, 404, 503] {
+        for body in [
+            r#"{"x":"y","pin":123456}"#,
+            r#"code 123456: "denied""#,
+            r#"code 123456: the server said "no" 123456"#,
+            r#"" 123456"#,
+            "123456: 123456",
+        ] {
+            let reply =
+                ReceiverReply::Response { status, retry_after: None, excerpt: body.to_owned() };
+            let reply = reply.to_string();
+            let summary = format!("3 notices wait for \"images\"; last reply: {reply}");
+            let finding = json!({"id": "reported", "summary": summary,
+                "reported": {"lastReply": reply}});
+            let shown = &redact_diagnosis(&json!({"checks": [finding]}), &redactor)["checks"][0];
+            let expected = reply.replace(body, &redactor.hide(body));
+            assert_eq!(shown["reported"]["lastReply"], expected, "{reply}");
+            let expected = format!("3 notices wait for \"images\"; last reply: {expected}");
+            assert_eq!(shown["summary"], expected, "{reply}");
+        }
+    }
+}
+
+#[test]
+fn the_quotes_of_this_program_are_found_around_the_texts_of_peers() {
+    let redactor = redactor();
+    let hidden = |text: &str| redactor.hide(text);
+    for (text, peers, expected) in [
+        ("it sent \"a\"b\" too", vec!["a\"b"], format!("it sent \"{}\" too", hidden("a\"b"))),
+        ("it sent a\"b too", vec!["a\"b"], format!("it sent {} too", hidden("a\"b"))),
+        (
+            "a\"b, then \"hunter2\", then a\"b",
+            vec!["a\"b"],
+            format!("{0}, then \"{1}\", then {0}", hidden("a\"b"), hidden(SECRET)),
+        ),
+        ("it sent \"open a\"b", vec!["a\"b"], format!("it sent \"{}", hidden("open a\"b"))),
+        ("ü\"é\"", vec!["ü\"é"], format!("{}\"{}", hidden("ü\"é"), hidden(""))),
+    ] {
+        assert_eq!(redactor.text_without(text, peers.into_iter()), expected, "{text}");
+    }
 }
 
 #[test]

@@ -33,7 +33,8 @@ const CALLBACK_KEY: &str = "zqCallbackKey7vkk";
 const SESSION_KEY: &str = "zqSessionKey7vkk";
 const HOOK_KEY: &str = "zqHookKey7vkk";
 const USER_INFO: &str = "zqUserInfo7vkk";
-const REPLY: &str = "{\"zq\":\"zqReply7vkk zqReply7vkk\"}";
+const REPLY: &str =
+    "code 8365501947: {\"zq\":\"zqReply7vkk zqReply7vkk\",\"pin\":2947718306}, \"denied\"";
 const SYSTEM_TAG: &str = "zqSystemTag7vkk::zq";
 const USER_TAG: &str = "zqUserTag7vkk";
 const DESCRIPTION: &str = "zqDescription7vkk";
@@ -45,7 +46,7 @@ const MOUNT_SOURCE: &str = "zqSource7vkk";
 const MOUNT_FOLDER: &str = "zqLower7vkk";
 
 /// The texts that no report contains.
-const CANARIES: [&str; 22] = [
+const CANARIES: [&str; 24] = [
     PASSWORD,
     PASSPHRASE,
     OTHER_TOKEN,
@@ -58,6 +59,8 @@ const CANARIES: [&str; 22] = [
     HOOK_KEY,
     USER_INFO,
     "zqReply7vkk",
+    "8365501947",
+    "2947718306",
     SYSTEM_TAG,
     USER_TAG,
     DESCRIPTION,
