@@ -23,6 +23,10 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// The longest deadline that the settings of another host permit.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(10 * 60);
 
+/// The time after which a request is repeated whose problem names no time. Each login is one that
+/// the server may reject.
+const REPEAT_DELAY: Duration = Duration::from_secs(10);
+
 /// A check of a store that the daemon was to make.
 #[derive(Clone, Debug)]
 struct Outcome {
@@ -41,8 +45,10 @@ struct Problem {
     text: String,
     /// The reason of the fault, if the daemon names one.
     reason: Option<String>,
-    /// The time from which the same request may succeed, and the seconds until then.
-    retry: Option<(Instant, u64)>,
+    /// The seconds after which the same request may succeed, if the daemon names them.
+    retry_after: Option<u64>,
+    /// The time from which the request is repeated.
+    repeat_at: Instant,
 }
 
 /// The checks that were requested, and their outcomes so far.
@@ -76,7 +82,8 @@ impl RequestedChecks {
     }
 
     /// Lets the daemon make the checks of the chosen stores that it has not made yet, and that may
-    /// be requested now. Says on stderr which ones were not made, and why.
+    /// be requested now. Says on stderr which ones were not made, and why, each time that this
+    /// changes.
     ///
     /// # Errors
     /// Returns a message if a reference names no store.
@@ -103,11 +110,15 @@ impl RequestedChecks {
         });
         let known = std::mem::take(&mut self.outcomes);
         let now = Instant::now();
-        let due = |store: &(String, String)| -> (Vec<Outcome>, Vec<RequestedCheck>) {
-            let of_store = known.iter().filter(|it| it.store.as_ref() == Some(store));
-            let settled: Vec<Outcome> = of_store.filter(|it| it.is_settled(now)).cloned().collect();
+        let due = |store: &(String, String)| -> (Vec<Outcome>, Vec<DueCheck>) {
+            let of_store = known.iter().filter(|it| it.store.as_ref() == Some(store)).cloned();
+            let (settled, earlier): (Vec<_>, Vec<_>) = of_store.partition(|it| it.is_settled(now));
             let is_due = |check: &RequestedCheck| settled.iter().all(|it| it.check != *check);
-            let due = self.checks.iter().copied().filter(is_due).collect();
+            let due = self.checks.iter().copied().filter(is_due).map(|check| DueCheck {
+                check,
+                earlier: earlier.iter().find(|it| it.check == check).cloned(),
+            });
+            let due = due.collect();
             (settled, due)
         };
         let requests = Arc::new(Requests {
@@ -148,13 +159,9 @@ impl RequestedChecks {
             return;
         }
         for &check in &self.checks {
-            let problem = Problem {
-                text: format!("needs {}", DoctorCheck::ServiceAnswers),
-                reason: None,
-                retry: None,
-            };
+            let problem = Problem::of_text(format!("needs {}", DoctorCheck::ServiceAnswers));
             let outcome = Outcome { check, store: None, problem: Some(problem), logins_left: None };
-            outcome.report();
+            outcome.report(None);
             self.outcomes.push(outcome);
         }
     }
@@ -174,13 +181,10 @@ impl RequestedChecks {
 }
 
 impl Outcome {
-    /// Returns true if a request now would be of no use: the check was made, or may not be
+    /// Returns true if a request now would be of no use: the check was made, or is not to be
     /// requested yet.
     fn is_settled(&self, now: Instant) -> bool {
-        match &self.problem {
-            None => true,
-            Some(problem) => problem.retry.is_some_and(|(from, _)| now < from),
-        }
+        self.problem.as_ref().is_none_or(|problem| now < problem.repeat_at)
     }
 
     fn label(&self) -> String {
@@ -190,11 +194,22 @@ impl Outcome {
         }
     }
 
-    fn report(&self) {
-        let Some(Problem { text, retry, .. }) = &self.problem else { return };
-        let wait = retry.map(|(_, seconds)| format!("; it may be requested again in {seconds} s"));
-        let label = self.label();
-        report_line(format_args!("not made: {label}: {text}{}", wait.unwrap_or_default()));
+    /// Says on stderr that the check was not made, if the outcome of the request before it did not
+    /// say so.
+    fn report(&self, earlier: Option<&Self>) {
+        if let Some(note) = self.note(earlier) {
+            report_line(note);
+        }
+    }
+
+    fn note(&self, earlier: Option<&Self>) -> Option<String> {
+        let Problem { text, retry_after, .. } = self.problem.as_ref()?;
+        let known = earlier.and_then(|it| it.problem.as_ref());
+        if known.is_some_and(|known| known.text == *text) {
+            return None;
+        }
+        let wait = retry_after.map(|seconds| format!("; it may be requested again in {seconds} s"));
+        Some(format!("not made: {}: {text}{}", self.label(), wait.unwrap_or_default()))
     }
 
     fn to_json(&self) -> Value {
@@ -206,10 +221,17 @@ impl Outcome {
             "made": problem.is_none(),
             "problem": problem.map(|it| &it.text),
             "reason": problem.and_then(|it| it.reason.as_ref()),
-            "retryAfterSeconds": problem.and_then(|it| it.retry).map(|(_, seconds)| seconds),
+            "retryAfterSeconds": problem.and_then(|it| it.retry_after),
             "loginsLeft": self.logins_left,
         })
     }
+}
+
+/// A check that is to be requested now.
+struct DueCheck {
+    check: RequestedCheck,
+    /// The outcome of the request before it.
+    earlier: Option<Outcome>,
 }
 
 /// The requests of one round.
@@ -221,24 +243,26 @@ struct Requests {
 }
 
 impl Requests {
-    async fn run(&self, store: (String, String), due: Vec<RequestedCheck>) -> Vec<Outcome> {
+    async fn run(&self, store: (String, String), due: Vec<DueCheck>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        for check in due {
-            let outcome = self.request(&store, check).await;
-            outcome.report();
+        for due in due {
+            let outcome = self.request(&store, &due).await;
+            outcome.report(due.earlier.as_ref());
             outcomes.push(outcome);
         }
         outcomes
     }
 
-    async fn request(&self, store: &(String, String), check: RequestedCheck) -> Outcome {
+    async fn request(&self, store: &(String, String), due: &DueCheck) -> Outcome {
+        let check = due.check;
         let (uuid, name) = store;
         let path = format!("{}/stores/{uuid}", self.prefix);
         let mut logins_left = None;
         if check == RequestedCheck::Login {
             let health = ask(&self.daemon, &format!("{path}/health")).await;
             logins_left = health.ok().and_then(|health| logins_left_in(&health));
-            if let Some(left) = logins_left {
+            let known = due.earlier.as_ref().and_then(|it| it.logins_left);
+            if let Some(left) = logins_left.filter(|_| logins_left != known) {
                 report_line(logins_left_text(name, left));
             }
         }
@@ -261,13 +285,19 @@ impl Requests {
                 answer.retry_after,
                 Instant::now(),
             )),
-            Err(error) => Some(Problem { text: error.to_string(), reason: None, retry: None }),
+            Err(error) => Some(Problem::of_text(error.to_string())),
         };
         Outcome { check, store: Some(store.clone()), problem, logins_left }
     }
 }
 
 impl Problem {
+    /// Returns a problem without a reason and a time.
+    fn of_text(text: String) -> Self {
+        let repeat_at = Instant::now() + REPEAT_DELAY;
+        Self { text, reason: None, retry_after: None, repeat_at }
+    }
+
     /// Returns the problem that an error of the daemon names. Its deepest cause says most.
     fn of_refusal(
         status: StatusCode,
@@ -284,7 +314,8 @@ impl Problem {
         Self {
             text: format!("the daemon answers {}: {details}", status.as_u16()),
             reason: text("/opaque/reason").map(str::to_owned),
-            retry: retry_after.map(|wait| (now + wait, wait.as_secs())),
+            retry_after: retry_after.map(|wait| wait.as_secs()),
+            repeat_at: now + retry_after.unwrap_or(REPEAT_DELAY),
         }
     }
 }
@@ -334,13 +365,26 @@ mod tests {
         );
         let foreign = Problem::of_refusal(StatusCode::NOT_FOUND, &json!([]), None, now);
         assert!(foreign.text.contains("not that of this version"), "{foreign:?}");
-        assert!(!outcome(Some(foreign)).is_settled(now), "a later round may be answered");
+        let foreign = outcome(Some(foreign));
+        assert!(foreign.is_settled(now), "the same answer is expected");
+        assert!(!foreign.is_settled(now + REPEAT_DELAY), "a later round may be answered");
         assert!(outcome(None).is_settled(now + Duration::from_secs(3600)));
     }
 
     #[test]
+    fn a_problem_is_said_each_time_that_it_changes() {
+        let of = |text: &str| outcome(Some(Problem::of_text(text.to_owned())));
+        let note = Some("not made: probe of images: busy".to_owned());
+        assert_eq!(of("busy").note(None), note);
+        assert_eq!(of("busy").note(Some(&of("busy"))), None);
+        assert_eq!(of("busy").note(Some(&of("late"))), note);
+        assert_eq!(of("busy").note(Some(&outcome(None))), note);
+        assert_eq!(outcome(None).note(Some(&of("busy"))), None);
+    }
+
+    #[test]
     fn a_brief_output_has_only_what_was_not_made() {
-        let problem = Problem { text: "busy".into(), reason: None, retry: None };
+        let problem = Problem::of_text("busy".into());
         let requested = RequestedChecks {
             checks: vec![RequestedCheck::Probe],
             outcomes: vec![outcome(None), outcome(Some(problem))],

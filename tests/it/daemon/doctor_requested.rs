@@ -1,17 +1,25 @@
 //! `doctor --fresh` and `doctor --login` beside a real daemon: the checks that it makes before its
 //! findings, and those that it does not make.
 
+use std::fs;
+
+use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
+use crate::support::secret_files::write_secret;
 use crate::support::sshd::{Builder, Sshd, User};
 
 /// Settings under which the monitor makes no check of its own during a test.
 const IDLE: &str = "reserved = \"0B\"\n[monitor]\ninterval = \"1h\"\nssh_interval = \"1h\"\n\
                     auto_reconnect = false\n";
+
+/// The token of a client that may read, and request no check.
+const READER: &str = "token-of-the-reader";
 
 struct Scene {
     agent: Agent,
@@ -26,6 +34,10 @@ impl Scene {
     async fn set(settings: &str) -> Self {
         let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
         let mut agent = Agent::installed(&disk.path(), settings);
+        let hash = digest(&SHA256, READER.as_bytes());
+        let reader = format!("reader:{}:read\n", HEXLOWER.encode(hash.as_ref()));
+        let admin = fs::read_to_string(agent.path("tokens")).unwrap();
+        write_secret(agent.path("tokens"), format!("{admin}{reader}"));
         agent.start();
         let uuid = agent.add(&disk.path(), &sshd, &user).await;
         Self { agent, uuid, disk, sshd, user }
@@ -149,5 +161,25 @@ async fn a_silent_daemon_is_the_finding_and_a_wait_repeats_what_was_not_made() {
         assert_eq!(requested["problem"], "needs service.answers");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(errors.contains(&format!("not made: {check}: needs service.answers")), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_time_is_said_once_in_a_wait() {
+    needs_root!();
+    let scene = Scene::set(IDLE).await;
+    let url = format!("http://{}", scene.agent.address());
+    let token = format!("IMAGESTORE_AGENT_TOKEN={READER}");
+    let options = ["doctor", "--url", &url, "--json", "--fresh", "--login", "--wait", "4s"];
+    let output = scene.agent.cli_under(&["env", &token], &options);
+    let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(body["worst"], "warning", "{body:#} {errors}");
+    for requested in body["requested"].as_array().unwrap() {
+        assert_eq!(requested["retryAfterSeconds"], Value::Null, "{requested}");
+        assert!(requested["problem"].as_str().unwrap().contains("403"), "{requested}");
+    }
+    for said in ["not made: probe of images", "not made: login of images", "\nlogin of images"] {
+        assert_eq!(errors.matches(said).count(), 1, "{said}: {errors}");
     }
 }
