@@ -109,13 +109,14 @@ impl DeliveryMonitor for NotifierHandle {
     fn delivery_condition(&self, store: StoreUuid) -> Option<ActiveCondition> {
         let last_failure = self.delivery_status(store).and_then(|status| status.last_failure);
         let (condition, message) = match (last_failure, self.last_unhandled()) {
-            (Some(failure), _) => match failure.outcome {
-                DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
-                    (Condition::DeliveryRefused, failure.reply.to_string())
-                }
-                DeliveryOutcome::Retry(_) => (Condition::DeliveryBehind, failure.reply.to_string()),
-                DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => return None,
-            },
+            (Some(failure), _) => {
+                let condition = match failure.outcome {
+                    DeliveryOutcome::Rejected | DeliveryOutcome::Gone => Condition::DeliveryRefused,
+                    DeliveryOutcome::Retry(_) => Condition::DeliveryBehind,
+                    DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => return None,
+                };
+                (condition, format!("a notice was not delivered: {}", failure.reply))
+            }
             (None, Some(reply)) => {
                 let message =
                     format!("notices count as delivered, but the callback has no handler: {reply}");

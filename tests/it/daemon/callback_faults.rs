@@ -34,7 +34,11 @@ async fn a_receiver_whose_name_resolves_later_then_gets_every_notice() {
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let health = agent.until_condition(&uuid, "delivery_behind", true).await;
     let message = condition(&health, "delivery_behind").unwrap()["message"].to_string();
-    assert!(message.contains("failed to lookup address information"), "{message}");
+    assert!(
+        message.contains("not delivered: ")
+            && message.contains("failed to lookup address information"),
+        "{message}"
+    );
     assert!(node.try_next().is_none());
     fs::write(&hosts, "127.0.0.1 localhost mn.test\n").unwrap();
     assert_eq!(node.next().await.seq(), 1);
