@@ -288,8 +288,8 @@ pub(crate) fn position_before(
          SELECT * FROM (SELECT id, at FROM removed_stores WHERE id > ?1 ORDER BY id LIMIT 1)
          ORDER BY id LIMIT 1",
     )?;
-    // The search takes the times to grow with the ids: a clock that was set back may hide lines. The
-    // line that is wanted is after `low`, and not after `high`.
+    // The search takes the times to grow with the ids: a clock that was set back may hide lines.
+    // The line that is wanted is after `low`, and not after `high`.
     let (mut low, mut high) = (0, i64::try_from(newest).unwrap_or(i64::MAX));
     let mut first = None;
     while low < high {
