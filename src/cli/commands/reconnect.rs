@@ -144,7 +144,7 @@ impl CommandRunner {
 }
 
 fn report_store_error(store: &ListedStore, error: &ClientError) -> bool {
-    report_line(format_args!("{}\n{error}", store_title(store)));
+    report_text(&format!("{}\n{}\n", store_title(store), mask_hidden(&error.to_string())));
     false
 }
 
