@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{CommandError, CommandRunner, inventory, listed_stores};
 use crate::cli::args::{AwaitedState, WaitArgs};
-use crate::cli::client::RequestEffect;
+use crate::cli::client::{ClientError, RequestEffect};
 use crate::cli::daemon_response::DaemonResponse;
 use crate::cli::output::health::format_delivery;
 use crate::cli::output::{raw_str_field, str_field};
@@ -18,6 +18,13 @@ use crate::model::StoreUuid;
 
 /// The interval at which the health of the store is read. An operator hardly notices it.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The minimum time of the first look, also with a shorter limit. A daemon answers in milliseconds.
+const MIN_FIRST_LOOK: Duration = Duration::from_secs(2);
+/// The maximum time of a look. A daemon that was stopped does not close its connections.
+const MAX_LOOK: Duration = Duration::from_secs(30);
+/// The time after which a daemon that has not answered counts as silent. The last look may be cut
+/// at any time.
+const MIN_SILENCE: Duration = Duration::from_secs(1);
 
 /// The state of the store, compared with the awaited one.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,77 +36,127 @@ enum Progress {
     Impossible(&'static str),
 }
 
+/// The states that a command has seen while it waits.
+struct SeenStates {
+    awaited: AwaitedState,
+    /// The last state, in words.
+    state: Option<String>,
+    /// The reason why the present state is not known, if it is not.
+    failure: Option<String>,
+    last_report: String,
+}
+
+impl SeenStates {
+    fn new(awaited: AwaitedState) -> Self {
+        Self { awaited, state: None, failure: None, last_report: String::new() }
+    }
+
+    fn add_state(&mut self, state: String) {
+        let state = match self.awaited {
+            AwaitedState::Delivered => state,
+            AwaitedState::Connected | AwaitedState::Disconnected => format!("it is {state}"),
+        };
+        let awaited = awaited_word(self.awaited);
+        self.report(format!("waiting until the store is {awaited}: {state}"));
+        (self.state, self.failure) = (Some(state), None);
+    }
+
+    fn add_failure(&mut self, failure: String) {
+        self.report(format!("waiting for the daemon: {failure}"));
+        self.failure = Some(failure);
+    }
+
+    /// Reports what is waited for, unless that was the last line.
+    fn report(&mut self, text: String) {
+        if self.last_report != text {
+            report_line(&text);
+            self.last_report = text;
+        }
+    }
+
+    /// Returns the last line of a command that has waited for this time.
+    fn describe_end(&self, limit: Duration) -> String {
+        let after = if limit.is_zero() { String::new() } else { format!(" after {limit:?}") };
+        let awaited = awaited_word(self.awaited);
+        match (&self.state, &self.failure) {
+            (Some(state), None) => format!("the store is not {awaited}{after}: {state}"),
+            (Some(state), Some(failure)) => {
+                format!("the state of the store is not known{after}: {failure}; before: {state}")
+            }
+            (None, failure) => {
+                let failure = failure.as_deref().unwrap_or("the daemon did not respond");
+                format!("the state of the store is not known{after}: {failure}")
+            }
+        }
+    }
+}
+
 impl CommandRunner {
     /// Waits until the store is in the awaited state. Returns false after the time of the command.
     pub(super) async fn wait_for_state(&self, args: &WaitArgs) -> Result<bool, CommandError> {
         self.wait_until(&args.store, args.awaited, args.timeout).await
     }
 
-    /// Waits until the store is in the awaited state. Returns false after this time.
+    /// Waits until the store is in the awaited state. Returns false after this time, with the last
+    /// state on stderr. It looks at least once.
     pub(super) async fn wait_until(
         &self,
-        store: &StoreReference,
+        reference: &StoreReference,
         awaited: AwaitedState,
         limit: Duration,
     ) -> Result<bool, CommandError> {
         let deadline = Instant::now() + limit;
-        let mut last_report = String::new();
-        let mut report = |text: String| {
-            if last_report != text {
-                report_line(&text);
-                last_report = text;
-            }
-        };
-        match timeout_at(deadline, self.poll_state(store, awaited, &mut report)).await {
-            Ok(result) => result,
-            Err(_) => {
-                report_line(format_args!(
-                    "the store is not {} after {limit:?}",
-                    awaited_word(awaited)
-                ));
-                Ok(false)
-            }
-        }
-    }
-
-    async fn poll_state(
-        &self,
-        reference: &StoreReference,
-        awaited: AwaitedState,
-        report: &mut impl FnMut(String),
-    ) -> Result<bool, CommandError> {
+        let mut seen = SeenStates::new(awaited);
         let mut store = reference.as_uuid();
+        let mut time_left = limit.max(MIN_FIRST_LOOK);
         loop {
-            let progress = match store {
-                Some(store) => self.fetch_progress(store, awaited).await,
-                None => match self.find_store(reference).await {
-                    Ok(Some(found)) => {
-                        store = Some(found);
-                        continue;
-                    }
-                    Ok(None) => return Ok(false),
-                    Err(error) => Err(error),
-                },
-            };
+            let look_limit = time_left.min(MAX_LOOK);
+            let look = self.look_once(reference, &mut store, awaited);
             let mut asked_delay = None;
-            match progress {
-                Ok(Some(Progress::Reached)) => return Ok(true),
-                Ok(Some(Progress::Pending(state))) => report(format!(
-                    "waiting until the store is {}: it is {state}",
-                    awaited_word(awaited)
-                )),
-                Ok(Some(Progress::Impossible(why))) => {
+            match timeout(look_limit, look).await {
+                Ok(Ok(Some(Progress::Reached))) => return Ok(true),
+                Ok(Ok(Some(Progress::Pending(state)))) => seen.add_state(state),
+                Ok(Ok(Some(Progress::Impossible(why)))) => {
                     report_line(why);
                     return Ok(false);
                 }
-                Ok(None) => return Ok(false),
-                Err(WaitError::Temporary(why, delay)) => {
+                Ok(Ok(None)) => return Ok(false),
+                Ok(Err(WaitError::Temporary(why, delay))) => {
                     asked_delay = delay;
-                    report(format!("waiting for the daemon: {why}"));
+                    seen.add_failure(why);
                 }
-                Err(WaitError::Final(error)) => return Err(error),
+                Ok(Err(WaitError::Final(error))) => return Err(error),
+                Err(_) if look_limit >= MIN_SILENCE => {
+                    let limit = whole_millis(look_limit);
+                    let address = self.daemon.describe_address();
+                    seen.add_failure(ClientError::TimedOut { address, limit }.to_string());
+                }
+                Err(_) => {}
             }
-            sleep(asked_delay.unwrap_or_default().max(POLL_INTERVAL)).await;
+            let next_look = Instant::now() + asked_delay.unwrap_or_default().max(POLL_INTERVAL);
+            sleep_until(next_look.min(deadline)).await;
+            if next_look >= deadline {
+                report_line(seen.describe_end(limit));
+                return Ok(false);
+            }
+            time_left = deadline.saturating_duration_since(Instant::now());
+        }
+    }
+
+    /// Reads the state once. Returns `None` if the daemon answered with an error, which has been
+    /// shown. `store` is filled in once the reference has been resolved.
+    async fn look_once(
+        &self,
+        reference: &StoreReference,
+        store: &mut Option<StoreUuid>,
+        awaited: AwaitedState,
+    ) -> Result<Option<Progress>, WaitError> {
+        if store.is_none() {
+            *store = self.find_store(reference).await?;
+        }
+        match *store {
+            Some(store) => self.fetch_progress(store, awaited).await,
+            None => Ok(None),
         }
     }
 
@@ -154,13 +211,17 @@ enum WaitError {
     Final(CommandError),
 }
 
-impl From<crate::cli::client::ClientError> for WaitError {
-    fn from(error: crate::cli::client::ClientError) -> Self {
+impl From<ClientError> for WaitError {
+    fn from(error: ClientError) -> Self {
         match error.is_temporary() {
             true => Self::Temporary(error.to_string(), None),
             false => Self::Final(error.into()),
         }
     }
+}
+
+fn whole_millis(time: Duration) -> Duration {
+    time.saturating_sub(Duration::from_nanos((time.subsec_nanos() % 1_000_000).into()))
 }
 
 fn awaited_word(awaited: AwaitedState) -> &'static str {
@@ -233,5 +294,30 @@ mod tests {
         }
         let without = progress(&health("Connected", Value::Null), AwaitedState::Delivered);
         assert!(matches!(without, Progress::Impossible(_)));
+    }
+
+    #[test]
+    fn the_end_says_the_last_state_or_that_it_is_not_known() {
+        let second = Duration::from_secs(1);
+        let mut seen = SeenStates::new(AwaitedState::Connected);
+        seen.add_failure("no answer".to_owned());
+        let end = seen.describe_end(second);
+        assert_eq!(end, "the state of the store is not known after 1s: no answer");
+        seen.add_state("Connecting".to_owned());
+        let end = seen.describe_end(second);
+        assert_eq!(end, "the store is not Connected after 1s: it is Connecting");
+        assert_eq!(
+            seen.describe_end(Duration::ZERO),
+            "the store is not Connected: it is Connecting"
+        );
+        seen.add_failure("no answer".to_owned());
+        assert_eq!(
+            seen.describe_end(second),
+            "the state of the store is not known after 1s: no answer; before: it is Connecting"
+        );
+        let mut seen = SeenStates::new(AwaitedState::Delivered);
+        seen.add_state("1 waiting".to_owned());
+        let end = seen.describe_end(second);
+        assert_eq!(end, "the store is not delivered after 1s: 1 waiting");
     }
 }

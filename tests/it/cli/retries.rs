@@ -1,5 +1,6 @@
 //! Commands that wait for a daemon: an answer that may pass is reported, and the request repeated.
 
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -119,4 +120,57 @@ fn the_next_request_waits_for_the_time_that_the_daemon_asks_for() {
         // Without the header, the next request is sent after 250 ms.
         assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     }
+}
+
+#[test]
+fn a_wait_looks_at_least_once_and_ends_with_the_last_state() {
+    let wait = ["wait", UUID, "--for", "connected", "--timeout", "0s"];
+    let health = |status: &str| json!({"inventory": {"uuid": UUID, "status": status}});
+    let busy = failure("the daemon is busy");
+    for (status, body, code, last) in [
+        (200, health("Connected"), 0, ""),
+        (200, health("Connecting"), 1, "the store is not Connected: it is Connecting"),
+        (503, busy, 1, "the daemon is busy"),
+    ] {
+        let (output, stderr) = run(&wait, &[(status, "", &body)]);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        let line = stderr.lines().last().unwrap_or_default();
+        assert!(line.ends_with(last), "{stderr}");
+        let is_unknown = line.starts_with("the state of the store is not known: the daemon at ");
+        assert_eq!(is_unknown, status == 503, "{stderr}");
+    }
+}
+
+#[test]
+fn a_wait_for_a_daemon_that_does_not_respond_says_that_the_state_is_not_known() {
+    // The kernel accepts the connections.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    for (timeout, after, limit) in [("0s", "", "2s"), ("3s", " after 3s", "3s")] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["wait", UUID, "--for", "connected", "--timeout", timeout]);
+        command.args(["--url", &format!("http://{address}")]).stdin(Stdio::null());
+        let output = command.env("IMAGESTORE_AGENT_CONFIG", "").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let expected = format!(
+            "the state of the store is not known{after}: the daemon at {address} did not respond \
+             within {limit}"
+        );
+        assert_eq!(stderr.lines().last(), Some(expected.as_str()));
+    }
+}
+
+#[test]
+fn a_lost_connection_of_one_of_several_reconnects_has_its_own_line() {
+    let list = json!({"inventories": [{"uuid": UUID, "name": "images"}]});
+    let nothing = json!({});
+    let (output, stderr) =
+        run(&["reconnect", "--all"], &[(200, "", &list), (200, "no header\r\n", &nothing)]);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [store, failure, count] = lines[..] else { panic!("{stderr}") };
+    assert_eq!(store, format!("{UUID}  images"));
+    assert!(failure.starts_with("the connection to the daemon at 127.0.0.1"), "{stderr}");
+    assert_eq!(count, "1 of 1 stores are not connected");
 }
