@@ -13,6 +13,7 @@ use crate::common::{
     Clock as _, OutputReader, SystemClock, print_json, print_text, report_line, report_text,
 };
 use crate::diagnosis::Verdict;
+use crate::model::StoreUuid;
 use crate::wire::DIAGNOSIS_VERSION;
 
 /// Writes the output.
@@ -52,10 +53,10 @@ impl Report {
         cause.or_else(|| self.requested.first_problem()).unwrap_or_default()
     }
 
-    /// Returns true if a line of the history concerns a store of this round.
-    pub(super) fn concerns(&self, line: &Value) -> bool {
-        let uuid = line.get("store");
-        !self.has_choice || self.stores.iter().any(|store| store.get("uuid") == uuid)
+    /// Returns the chosen stores, or `None` if none was chosen, so that all count.
+    pub(super) fn choice(&self) -> Option<Vec<StoreUuid>> {
+        let uuid = |store: &Value| store.get("uuid")?.as_str()?.parse().ok();
+        self.has_choice.then(|| self.stores.iter().filter_map(uuid).collect())
     }
 
     /// Returns the JSON output, with `brief` only what is not well.

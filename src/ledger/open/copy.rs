@@ -8,7 +8,7 @@ use crate::common::{ErrorChain, Timestamp};
 use crate::ledger::tables::stores::LoadedStore;
 use crate::ledger::tables::{RowError, events, generation, meta, outbox, stores};
 use crate::lifecycle::{EventItem, EventQuery};
-use crate::model::{EventCursor, Position};
+use crate::model::{EventCursor, Position, StoreUuid};
 
 /// The contents of a copied ledger.
 #[derive(Debug)]
@@ -49,13 +49,17 @@ impl LedgerCopy {
         })
     }
 
-    /// Returns the newest events of a copy that was read, with the gaps between them, at most
-    /// `count`, oldest first. The call blocks on the disk of the copy.
+    /// Returns the newest events of a store, or of all stores, in a copy that was read, with the
+    /// gaps between them, at most `count`, oldest first. The call blocks on the disk of the copy.
     ///
     /// # Errors
     /// Returns [`OpenError`] if the copy cannot be read.
-    pub fn newest_events(copy: &Path, count: usize) -> Result<Vec<EventItem>, OpenError> {
-        read_newest_events(copy, count).map_err(|error| match error {
+    pub fn newest_events(
+        copy: &Path,
+        store: Option<StoreUuid>,
+        count: usize,
+    ) -> Result<Vec<EventItem>, OpenError> {
+        read_newest_events(copy, store, count).map_err(|error| match error {
             RowError::Sqlite(source) => OpenError::Sqlite { path: copy.to_owned(), source },
             bad => {
                 let what = ErrorChain(&bad).to_string();
@@ -70,7 +74,11 @@ const SEARCH_GROWTH: u64 = 16;
 /// The number of events of one read.
 const PAGE_EVENTS: u32 = 256;
 
-fn read_newest_events(copy: &Path, count: usize) -> Result<Vec<EventItem>, RowError> {
+fn read_newest_events(
+    copy: &Path,
+    store: Option<StoreUuid>,
+    count: usize,
+) -> Result<Vec<EventItem>, RowError> {
     let connection = open_connection(copy)?;
     let generation = generation::load_generation(&connection)?;
     let newest = events::newest_id(&connection)?;
@@ -80,12 +88,8 @@ fn read_newest_events(copy: &Path, count: usize) -> Result<Vec<EventItem>, RowEr
         let mut after = EventCursor { generation, id };
         let mut found = Vec::new();
         loop {
-            let query = EventQuery {
-                after: Some(after),
-                store: None,
-                kinds: Vec::new(),
-                limit: PAGE_EVENTS,
-            };
+            let query =
+                EventQuery { after: Some(after), store, kinds: Vec::new(), limit: PAGE_EVENTS };
             let page = events::read_page(&connection, &query)?;
             found.extend(page.items);
             found.drain(..found.len().saturating_sub(count));

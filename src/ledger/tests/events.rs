@@ -6,7 +6,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerCopy};
 use crate::lifecycle::{EventItem, EventPage, EventQuery, RecordedEvent};
 use crate::model::{EventCursor, EventGap, EventKind, GapCause, LedgerGeneration};
 
@@ -77,6 +77,25 @@ async fn remove(ledger: &Ledger, n: u128, at: i64) {
 
 fn pruned(until: i64) -> EventGap {
     EventGap { cause: GapCause::Pruned, count: None, until: Some(Timestamp(until)) }
+}
+
+#[tokio::test]
+async fn the_newest_events_of_a_store_are_found_below_those_of_others() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1)).await.unwrap();
+    opened.ledger.commit(added(2)).await.unwrap();
+    opened.ledger.commit(lines(1, 0..3)).await.unwrap();
+    opened.ledger.commit(lines(2, 3..400)).await.unwrap();
+    drop(opened);
+    let newest = |store: Option<u128>, count| {
+        let items = LedgerCopy::newest_events(&place.ledger(), store.map(uuid), count).unwrap();
+        times(&split(&items).0)
+    };
+    assert_eq!(newest(Some(1), 200), [0, 1, 2]);
+    assert_eq!(newest(Some(1), 2), [1, 2]);
+    assert_eq!(newest(Some(2), 200), (200..400).collect::<Vec<_>>());
+    assert_eq!(newest(None, 398), (2..400).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -393,3 +393,48 @@ async fn a_report_of_invalid_settings_or_to_a_bad_place_shows_the_findings_all_t
     assert_eq!(fs::read_to_string(&file).unwrap(), "taken");
     assert!(!agent.path("nothing").exists());
 }
+
+#[tokio::test]
+async fn the_history_of_a_chosen_store_is_its_newest_beside_a_busy_one() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
+    let idle = "reserved = \"0B\"\n[monitor]\ninterval = \"1h\"\nauto_reconnect = false\n";
+    let mut agent = Agent::installed(&disk.path(), idle);
+    agent.start();
+    let add = async |name: &str| {
+        let dir = disk.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        let mut body = store(&dir, &sshd, &user);
+        body["params"]["name"] = json!(name);
+        let added = ask(&agent, &format!("POST {STORES}"), "", &body).await;
+        assert_eq!(added.status, 200, "{}", added.body);
+        added.body["inventory"]["uuid"].as_str().unwrap().to_owned()
+    };
+    let (quiet, busy) = (add("quiet").await, add("busy").await);
+    let lines = async || {
+        let path = format!("GET /imagestore/events?store={busy}&limit=1000");
+        let page = ask(&agent, &path, "Accept: application/json\r\n", &Value::Null).await;
+        page.body["events"].as_array().unwrap().len()
+    };
+    while lines().await < 250 {
+        let reconnect = format!("PUT {STORES}/{busy}/actions");
+        assert_eq!(ask(&agent, &reconnect, "", &json!({"params": {}})).await.status, 200);
+    }
+    let history = |agent: &Agent, chosen: &[&str]| {
+        let output = agent.cli(&[&["doctor", "--report", "-"], chosen].concat(), "");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["history"].as_array().unwrap_or_else(|| panic!("{report:#}")).clone()
+    };
+    let of = |lines: &[Value], uuid: &str| lines.iter().filter(|it| it["store"] == uuid).count();
+    let check = |agent: &Agent| {
+        let lines = history(agent, &[&quiet]);
+        assert!(lines[0]["event"] == "added" && of(&lines, &quiet) == lines.len(), "{lines:?}");
+        let lines = history(agent, &[&quiet, &busy]);
+        assert_eq!((lines.len(), of(&lines, &busy)), (200, 200));
+        assert_eq!(lines, history(agent, &[]));
+    };
+    check(&agent);
+    let (ended, _) = agent.terminate();
+    assert!(ended.success());
+    check(&agent);
+}
