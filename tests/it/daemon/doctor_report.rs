@@ -395,6 +395,20 @@ async fn a_report_of_invalid_settings_or_to_a_bad_place_shows_the_findings_all_t
 }
 
 #[tokio::test]
+async fn a_report_that_does_not_fit_on_its_disk_leaves_nothing() {
+    needs_root!();
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::installed(dir.path(), "");
+    let disk = MountedFs::tmpfs("size=4k");
+    let target = disk.path().join("report");
+    let output = agent.cli(&["doctor", "--report", target.to_str().unwrap()], "");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("report: cannot write") && errors.contains("No space"), "{errors}");
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn the_history_of_a_chosen_store_is_its_newest_beside_a_busy_one() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
