@@ -79,6 +79,7 @@ const EVIDENCE: FieldList = &[
     ("expectedKeyType", Text),
     ("expectedMarker", Hidden),
     ("expectedMountPoint", Path),
+    ("file", Path),
     ("folder", Path),
     ("fragmentSize", Text),
     ("fsType", Text),
@@ -108,6 +109,7 @@ const EVIDENCE: FieldList = &[
     ("obstacle", Text),
     ("offeredFingerprint", Fingerprint),
     ("offeredFingerprints", Fingerprint),
+    ("offeredKey", Hidden),
     ("offeredKeyType", Text),
     ("ours", Text),
     ("owner", Text),
@@ -138,7 +140,7 @@ const EVIDENCE: FieldList = &[
     ("subState", Text),
     ("superblock", Text),
     ("target", Path),
-    ("theirs", Text),
+    ("theirs", Hidden),
     ("told", Hidden),
     ("totalBytes", Text),
     ("totalCapacity", Text),
@@ -148,6 +150,8 @@ const EVIDENCE: FieldList = &[
     ("uuid", Uuid),
     ("waitedMilliseconds", Text),
     ("waiting", Text),
+    ("zone", Uuid),
+    ("zones", Text),
 ];
 
 /// Returns the document of a diagnosis as it may be shown.
@@ -192,14 +196,19 @@ fn redact_finding(finding: &Value, redactor: &Redactor) -> Value {
 }
 
 /// Returns the form of a piece of evidence, or `None` if it is not on the list.
-fn form_of(fact: &str) -> Option<FieldForm> {
+pub(super) fn form_of(fact: &str) -> Option<FieldForm> {
     EVIDENCE.iter().find(|(name, _)| *name == fact).map(|(_, form)| *form)
 }
 
 fn redact_fact(name: &str, fact: &Value, redactor: &Redactor) -> Value {
-    match form_of(name) {
-        Some(form) => form.redact(fact, redactor),
-        None => redactor.hide(&fact.to_string()).into(),
+    match (form_of(name), fact) {
+        (Some(form), _) => form.redact(fact, redactor),
+        (None, Value::Bool(_) | Value::Number(_)) => redactor.hide(&fact.to_string()).into(),
+        (None, Value::Array(items)) => {
+            items.iter().map(|item| redact_fact(name, item, redactor)).collect()
+        }
+        // As in a field that is on the list, so that equal texts have equal hashes.
+        (None, _) => Hidden.redact(fact, redactor),
     }
 }
 

@@ -1,5 +1,9 @@
 //! Properties of the redaction: no text that is not listed is shown, wherever it stands.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -27,6 +31,7 @@ fn a_text_shows_the_words_of_this_program_figures_and_known_names() {
         "the key is SHA256:0123456789abcdefghijABCDEFGHIJ0123456789abc",
         "needs service.answers",
         "镜像服务器",
+        "ENOENT (2), EACCES",
         "after 30s, 500ms",
         "",
     ] {
@@ -176,6 +181,50 @@ fn a_reply_in_a_list_is_left_out_of_the_summary_too() {
     let check = &shown["checks"][0];
     assert_eq!(check["evidence"]["receivers"][0], "node7:8080");
     assert!(check["summary"].as_str().unwrap().contains("counts it as down"), "{check}");
+}
+
+#[test]
+fn evidence_that_is_not_listed_is_hidden_as_a_text() {
+    let redactor = redactor();
+    let finding = json!({"id": "ssh.login", "summary": "the server sent hunter2, hunter3, 4711",
+        "evidence": {"said": SECRET, "x": SECRET, "xs": ["hunter3", 4711], "theirs": ["4711"], "is": true, "no": null,
+                     "of": {"x": SECRET}}});
+    let shown = &redact_diagnosis(&json!({"checks": [finding]}), &redactor)["checks"][0];
+    let hide = |text: &str| redactor.hide(text);
+    let named = |name: &str| &shown["evidence"][redactor.text(name)];
+    assert_eq!((named("said"), named("x")), (&json!(hide(SECRET)), &json!(hide(SECRET))));
+    assert_eq!(named("xs"), &json!([hide("hunter3"), hide("4711")]));
+    assert_eq!((named("is"), named("no")), (&json!(hide("true")), &Value::Null));
+    assert_eq!(named("of"), &Value::Null);
+    let [one, two, three] = [SECRET, "hunter3", "4711"].map(hide);
+    let summary = format!("the server sent {one}, {two}, {three}");
+    assert_eq!(shown["summary"], summary);
+}
+
+/// Returns the names of the evidence in the sources below a folder.
+fn evidence_names(folder: &Path, names: &mut BTreeSet<String>) {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() && !path.ends_with("tests") {
+            evidence_names(&path, names);
+        } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("tests.rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            let production = source.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+            for call in ["with_detail(", "default_fact(", "facts.insert("] {
+                let arguments = production.split(call).skip(1).map(str::trim_start);
+                let quoted = arguments.filter_map(|it| it.strip_prefix('"')?.split_once('"'));
+                names.extend(quoted.map(|(name, _)| name.to_owned()));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_evidence_is_on_the_list() {
+    let mut names = BTreeSet::new();
+    evidence_names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
+    assert!(names.len() > 50 && names.contains("file") && names.contains("pending"), "{names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| diagnosis::form_of(name).is_none()).collect();
+    assert!(missing.is_empty(), "without a form in `EVIDENCE`: {missing:?}");
 }
 
 #[test]

@@ -33,7 +33,9 @@ static WORDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let errors = (1..=MAX_ERRNO).map(|number| Errno::from_raw(number).desc());
     let errors = errors.flat_map(|text| text.split(|c: char| !is_word_char(c)));
     let words = OWN_WORDS.lines().chain(LIBRARY_WORDS).chain(errors);
-    words.map(str::to_lowercase).collect()
+    // The names of the errors, such as `ENOENT`.
+    let names = (1..=MAX_ERRNO).map(|number| format!("{:?}", Errno::from_raw(number)));
+    words.map(str::to_lowercase).chain(names.map(|name| name.to_lowercase())).collect()
 });
 
 /// Returns true if the character is part of a word.

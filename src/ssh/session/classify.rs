@@ -252,7 +252,8 @@ fn no_common_algorithm(
         .take(MAX_ALGORITHM_NAMES)
         .map(|name| transcript.quote_line(name.as_bytes(), MAX_ALGORITHM_NAME_BYTES))
         .collect();
-    let details = format!("no common {kind} algorithm: the server offers {}", theirs.join(", "));
+    let details =
+        format!("no common {kind} algorithm: the server offers \"{}\"", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)
         .with_detail("kind", kind)
         .with_detail("ours", ours.to_vec())
@@ -408,5 +409,7 @@ mod tests {
             (MAX_ALGORITHM_NAMES, MAX_ALGORITHM_NAME_BYTES)
         );
         assert!(!fault.details().contains('\x1b'));
+        let begin = "no common key exchange algorithm: the server offers \"a";
+        assert!(fault.details().starts_with(begin) && fault.details().ends_with('"'), "{fault}");
     }
 }
