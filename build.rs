@@ -12,8 +12,9 @@ const ORDER: &str = "layout/functions.ld";
 /// The variable that, with the value `none`, leaves the functions in the order of the compiler.
 const VARIABLE: &str = "FUNCTION_ORDER";
 
-/// Folders of `src` whose texts are no messages of the daemon.
-const NO_MESSAGES: [&str; 3] = ["demo", "fuzzing", "tests"];
+/// Folders and files of `src` whose texts are no messages of the daemon. `example.rs` has a value
+/// for tests.
+const NO_MESSAGES: [&str; 4] = ["demo", "example", "fuzzing", "tests"];
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");

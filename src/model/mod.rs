@@ -43,8 +43,8 @@ pub use reason::{Check, Reason};
 pub use role::Role;
 pub use space::{
     Capacity, CapacityDay, DAY_SECONDS, DayFigures, ImplausibleCapacity, ImplausibleUse,
-    InodeCounts, LimitOutlook, LimitOutlooks, MountLocation, MountedPart, SpaceForecast, SpaceId,
-    UseForecast, UseLimit, UsedRange, UtcDay, WriteOutcome,
+    InodeCounts, LimitOutlook, LimitOutlooks, MountLine, MountLocation, MountedPart, SpaceForecast,
+    SpaceId, UseForecast, UseLimit, UsedRange, UtcDay, WriteOutcome, unescape_mount_path,
 };
 pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstat, major, minor};
 
-use crate::model::MountedPart;
+use crate::model::{MountLine, MountedPart, unescape_mount_path};
 
 /// Returns all mounts that are visible to this process, without those that cover its `/`. The
 /// kernel escapes blanks, and it leaves bytes that are not UTF-8 unchanged. One such mount point
@@ -97,7 +97,7 @@ impl MountEntry {
     /// mount as its last option.
     pub(super) fn part(&self) -> MountedPart {
         let subvolume = self.super_options.split_once(",subvol=").map(|(_, path)| path);
-        let is_subvolume = subvolume.is_some_and(|path| unescape_path(path) == self.root);
+        let is_subvolume = subvolume.is_some_and(|path| unescape_mount_path(path) == self.root);
         match self.root == "/" || (self.fs_type == "btrfs" && is_subvolume) {
             true => MountedPart::Whole,
             false => MountedPart::Folder(self.root.clone()),
@@ -144,47 +144,11 @@ pub(super) fn covering_mount<'a>(mounts: &'a [MountEntry], path: &str) -> Option
 }
 
 fn parse_line(text: &str) -> Option<MountEntry> {
-    // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-    let (left, right) = text.split_once(" - ")?;
-    let mut left = left.split(' ');
-    let id = left.next()?.parse().ok()?;
-    let parent = left.next()?.parse().ok()?;
-    let device = left.next()?.to_owned();
-    let root = unescape_path(left.next()?);
-    let mount_point = unescape_path(left.next()?);
-    let _options = left.next()?;
-    let mut right = right.split(' ');
-    let fs_type = right.next()?.to_owned();
-    let _source = right.next()?;
-    let super_options = right.next().unwrap_or_default().to_owned();
+    let MountLine { id, parent, device, root, mount_point, fs_type, super_options, .. } =
+        MountLine::parse(text)?;
+    let (device, fs_type) = (device.to_owned(), fs_type.to_owned());
+    let super_options = super_options.to_owned();
     Some(MountEntry { id, parent, device, root, mount_point, fs_type, super_options })
-}
-
-/// Decodes a path in which space, tab, newline and backslash are written as `\` and three octal
-/// digits.
-fn unescape_path(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte == b'\\'
-            && let Some((digits, rest_after_digits)) = after.split_first_chunk::<3>()
-            && let Some(code) = parse_octal(*digits)
-        {
-            bytes.push(code);
-            rest = rest_after_digits;
-        } else {
-            bytes.push(byte);
-            rest = after;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn parse_octal(digits: [u8; 3]) -> Option<u8> {
-    digits.iter().try_fold(0_u8, |code, digit| match digit {
-        b'0'..=b'7' => code.checked_mul(8)?.checked_add(digit - b'0'),
-        _ => None,
-    })
 }
 
 /// Returns the mount id of an open descriptor, from the text of its `/proc/self/fdinfo` entry.
@@ -292,7 +256,7 @@ nonsense
         #[test]
         fn no_text_makes_it_panic(text in "[ -~\\\\0-9\n]{0,200}") {
             parse_mountinfo(&text);
-            unescape_path(&text);
+            unescape_mount_path(&text);
         }
     }
 }

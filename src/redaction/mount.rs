@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::redactor::Redactor;
+use crate::model::MountLine;
 
 /// Options without a value that are shown: those of all mounts, and of the filesystems that hold
 /// images.
@@ -205,66 +206,34 @@ pub fn mounts_of(table: &str, dirs: &[String], redactor: &Redactor) -> Vec<Value
         dirs.iter().any(holds)
     };
     let line = |line: &str| {
-        let mount = Mount::parse(line)?;
-        concerns(&mount.mount_point).then(|| mount.shown(redactor))
+        let line = MountLine::parse(line)?;
+        concerns(&line.mount_point).then(|| shown(&line, redactor))
     };
     table.lines().filter_map(line).collect()
 }
 
-/// One line of the table.
-struct Mount<'a> {
-    id: u64,
-    parent: u64,
-    device: &'a str,
-    root: String,
-    mount_point: String,
-    options: &'a str,
-    fs_type: &'a str,
-    source: String,
-    super_options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut left = left.split(' ');
-        let mut right = right.split(' ');
-        Some(Self {
-            id: left.next()?.parse().ok()?,
-            parent: left.next()?.parse().ok()?,
-            device: left.next()?,
-            root: unescape(left.next()?),
-            mount_point: unescape(left.next()?),
-            options: left.next()?,
-            fs_type: right.next()?,
-            source: unescape(right.next()?),
-            super_options: right.next().unwrap_or_default(),
-        })
-    }
-
-    fn shown(&self, redactor: &Redactor) -> Value {
-        // Any other source may have a user and a password.
-        let is_known = FS_TYPES.contains(&self.fs_type);
-        let is_source_shown = is_device(&self.source) || is_known && self.source == self.fs_type;
-        let shown_if = |is_shown, text: &str| match is_shown {
-            true => text.to_owned(),
-            false => redactor.hide(text),
-        };
-        let (options, left_out) = shown_options(self.options);
-        let (super_options, super_left_out) = shown_options(self.super_options);
-        json!({
-            "id": self.id,
-            "parent": self.parent,
-            "device": redactor.text(self.device),
-            "root": redactor.path(&self.root),
-            "mountPoint": redactor.path(&self.mount_point),
-            "options": options,
-            "type": shown_if(is_known, self.fs_type),
-            "source": shown_if(is_source_shown, &self.source),
-            "superOptions": super_options,
-            "optionsLeftOut": left_out.saturating_add(super_left_out),
-        })
-    }
+fn shown(line: &MountLine<'_>, redactor: &Redactor) -> Value {
+    // Any other source may have a user and a password.
+    let is_known = FS_TYPES.contains(&line.fs_type);
+    let is_source_shown = is_device(&line.source) || is_known && line.source == line.fs_type;
+    let shown_if = |is_shown, text: &str| match is_shown {
+        true => text.to_owned(),
+        false => redactor.hide(text),
+    };
+    let (options, left_out) = shown_options(line.options);
+    let (super_options, super_left_out) = shown_options(line.super_options);
+    json!({
+        "id": line.id,
+        "parent": line.parent,
+        "device": redactor.text(line.device),
+        "root": redactor.path(&line.root),
+        "mountPoint": redactor.path(&line.mount_point),
+        "options": options,
+        "type": shown_if(is_known, line.fs_type),
+        "source": shown_if(is_source_shown, &line.source),
+        "superOptions": super_options,
+        "optionsLeftOut": left_out.saturating_add(super_left_out),
+    })
 }
 
 fn is_device(source: &str) -> bool {
@@ -295,14 +264,4 @@ fn is_figure(value: &str) -> bool {
     let digits = value.trim_end_matches(['k', 'm', 'g', '%']);
     let is_digit = |c: char| c.is_ascii_digit() || matches!(c, '.' | ':');
     value.len() <= MAX_FIGURE_CHARS && !digits.is_empty() && digits.chars().all(is_digit)
-}
-
-/// Decodes a text in which a blank, a tab, a line feed and a backslash are written as `\` and three
-/// octal digits.
-fn unescape(text: &str) -> String {
-    let mut plain = text.to_owned();
-    for (escape, character) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
-        plain = plain.replace(escape, character);
-    }
-    plain
 }

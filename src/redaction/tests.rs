@@ -90,7 +90,7 @@ fn equal_texts_have_equal_hashes_in_one_report_only() {
 fn the_options_of_a_mount_are_on_a_list_and_a_source_is_a_device() {
     let table = "\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,errors=remount-ro
-36 22 0:44 / /srv/images rw,nosuid - cifs //node/share rw,vers=3.1.1,username=hunter2,password=hunter2,addr=10.0.0.9
+36 22 0:44 / /srv/\\151mages rw,nosuid - cifs //node/share rw,vers=3.1.1,username=hunter2,password=hunter2,addr=10.0.0.9
 37 36 0:45 / /srv/images/sub\\040dir rw - fuse.hunter2 hunter2@node7:/x rw,user_id=0,hunter2
 38 22 0:46 / /other rw - tmpfs tmpfs rw
 39 22 0:47 /hunter2 /srv rw - tmpfs /dev/hunter2 rw,size=8192k,mode=hunter2
