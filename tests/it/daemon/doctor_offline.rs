@@ -230,6 +230,11 @@ fn a_state_disk_that_hangs_does_not_hold_doctor() {
         let (verdict, summary) = found(&body, "settings.valid");
         let hangs = summary.starts_with("a file or folder that the settings name cannot be read");
         assert_eq!((verdict == "error", hangs), (op == Op::Lookup, op == Op::Lookup), "{summary}");
+        let output = agent.cli(&["doctor", "--report", "-"], "");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let missing = report["missing"]["history"].as_str().unwrap();
+        assert!(missing.contains("does not respond"), "{missing}");
+        assert!(!missing.starts_with("needs"), "{missing}");
         fuse.release();
     }
 }

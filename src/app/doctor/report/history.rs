@@ -125,6 +125,9 @@ async fn read_copy(
     state: &StateView,
     stores: Vec<Option<StoreUuid>>,
 ) -> Result<Vec<Value>, String> {
+    if let Some(problem) = state.problem() {
+        return Err(problem.to_owned());
+    }
     let Some(folder) = &state.copy else {
         let need = state.ledger_need().unwrap_or_else(|| "a ledger".to_owned());
         return Err(format!("needs {need}"));
