@@ -33,6 +33,15 @@ pub(crate) fn newest_id(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(newest.unwrap_or(0).unsigned_abs())
 }
 
+/// Skips an id, so that a gap can have it.
+pub(crate) fn skip_id(connection: &Connection) -> rusqlite::Result<()> {
+    let skip = "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'history'";
+    if connection.execute(skip, [])? == 0 {
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('history', 1)", [])?;
+    }
+    Ok(())
+}
+
 /// Adds the removal of a store, whose history has lines up to `last`. The row takes the id of a
 /// line of the history, which disappears with the store.
 pub(crate) fn add_removal(
@@ -87,27 +96,33 @@ fn prune_removals(connection: &Connection, now: i64) -> Result<(), RowError> {
     Ok(meta::add_missing_removal(connection, newest)?)
 }
 
-/// Returns the missing lines after an id that a gap is reported for, of a store or of all stores,
-/// in the order of their ids: the newest one of each store and of each removed life of a store, and
-/// the newest removal. A pruned removal has no store any more, so that it counts for each store.
+/// Returns the gaps after an id, of a store or of all stores, each with its id, in the order of
+/// their ids. Lines were pruned up to the newest missing one of each store and of each removed life
+/// of a store, and the newest missing removal. A pruned removal has no store any more, so that it
+/// counts for each store. A restore counts for each store too.
 fn missing_lines(
     connection: &Connection,
     after: u64,
     store: Option<&str>,
-) -> Result<Vec<MissingLine>, RowError> {
-    let mut missing = match store {
+) -> Result<Vec<(u64, EventGap)>, RowError> {
+    let mut pruned = match store {
         Some(store) => meta::pruned_lines(connection, store)?.newest.into_iter().collect(),
         None => meta::newest_pruned_lines(connection)?,
     };
     let id = i64::try_from(after).unwrap_or(i64::MAX);
     let sql = "SELECT gone_through, gone_until FROM removed_stores
                WHERE id > ?1 AND gone_through > ?1 AND (?2 IS NULL OR store = ?2)";
-    missing.extend(query_map(connection, sql, params![id, store], |row| {
+    pruned.extend(query_map(connection, sql, params![id, store], |row| {
         Ok((row.get::<_, i64>(0)?.unsigned_abs(), Timestamp(row.get(1)?)))
     })?);
-    missing.extend(meta::missing_removals(connection)?);
-    missing.retain(|(line, _)| *line > after);
-    missing.sort_unstable();
+    pruned.extend(meta::missing_removals(connection)?);
+    let pruned =
+        pruned.into_iter().map(|(id, until)| (id, gap_of(GapCause::Pruned, None, Some(until))));
+    let restored = generation::load_former(connection)?.into_iter().map(|former| {
+        (former.gap_id(), gap_of(GapCause::Restored, None, Some(former.restored_at)))
+    });
+    let mut missing: Vec<_> = pruned.chain(restored).filter(|(id, _)| *id > after).collect();
+    missing.sort_by_key(|(id, gap)| (*id, gap.until));
     Ok(missing)
 }
 
@@ -128,24 +143,22 @@ fn resolve_position(
 ) -> Result<PageStart, RowError> {
     let generation = generation::load_generation(connection)?;
     let start = |after, gap| PageStart { generation, after, gap };
-    let gap = |cause, until| Some(gap_of(cause, None, until));
+    let gap = |cause| Some(gap_of(cause, None, None));
     let Some(EventCursor { generation: read, id }) = after else { return Ok(start(None, None)) };
     if read != generation {
         let former = generation::load_former(connection)?;
         // Both have the same events up to the copy. A copy may have been restored more than once,
         // and does not know the other lives. What it had is not repeated then.
         let known = former.iter().find(|former| former.generation == read);
-        let common = known.or(former.first().filter(|_| read.is_related(generation)));
-        let until = common.map(|common| common.restored_at);
-        let after = match common {
-            Some(common) => Some(id.min(common.newest)),
-            None if read.is_related(generation) => Some(id.min(newest)),
-            None => None,
-        };
-        return Ok(start(after, gap(GapCause::Restored, until)));
+        if let Some(common) = known.or(former.first().filter(|_| read.is_related(generation))) {
+            // The gap of the restore is one of the missing lines.
+            return Ok(start(Some(id.min(common.newest)), None));
+        }
+        let after = read.is_related(generation).then(|| id.min(newest));
+        return Ok(start(after, gap(GapCause::Restored)));
     }
     if id > newest {
-        return Ok(start(Some(newest), gap(GapCause::Unknown, None)));
+        return Ok(start(Some(newest), gap(GapCause::Unknown)));
     }
     Ok(start(Some(id), None))
 }
@@ -173,11 +186,16 @@ pub(crate) fn read_page(
     let from = after.unwrap_or_else(oldest);
     let store = query.store.map(|store| store.to_string());
     let mut missing = missing_lines(connection, from, store.as_deref())?.into_iter().peekable();
-    let mut gap_before = |id: u64| {
-        let last = std::iter::from_fn(|| missing.next_if(|(line, _)| *line < id)).last();
-        last.map(|(line, until)| (line, gap_of(GapCause::Pruned, None, Some(until))))
-    };
     let at = |id| EventCursor { generation, id };
+    let mut gaps_before = |id: u64| {
+        let mut gaps = Vec::<(u64, EventGap)>::new();
+        while let Some((line, gap)) = missing.next_if(|(line, _)| *line < id) {
+            // A gap is one up to the newest of its lines.
+            gaps.pop_if(|(_, last)| last.cause == gap.cause);
+            gaps.push((line, gap));
+        }
+        gaps.into_iter().map(|(line, gap)| EventItem::Gap(at(line), gap))
+    };
     let is_selected =
         |entry: &HistoryEntry| query.kinds.is_empty() || query.kinds.contains(&entry.event.kind());
     let mut items: Vec<_> = gap.into_iter().map(|gap| EventItem::Gap(at(from), gap)).collect();
@@ -195,14 +213,13 @@ pub(crate) fn read_page(
             }
             None => Some(EventItem::Gap(at(id), gap_of(GapCause::Damaged, Some(1), None))),
         };
-        items.extend(gap_before(id).map(|(line, gap)| EventItem::Gap(at(line), gap)));
+        items.extend(gaps_before(id));
         items.extend(item);
         through = id;
     }
     if is_last {
         through = newest.max(from);
-        let rest = gap_before(through.saturating_add(1));
-        items.extend(rest.map(|(line, gap)| EventItem::Gap(at(line), gap)));
+        items.extend(gaps_before(through.saturating_add(1)));
     }
     Ok(EventPage { items, next: at(through), is_last })
 }
@@ -307,7 +324,7 @@ pub(crate) fn position_before(
     let low = low.unsigned_abs();
     let first = first.map_or(u64::MAX, |(id, _)| id.unsigned_abs());
     let missing = missing_lines(connection, low, None)?.into_iter();
-    let before = missing.filter(|(line, until)| *until < since && *line < first);
+    let before = missing.filter(|(line, gap)| gap.until < Some(since) && *line < first);
     let id = before.map(|(line, _)| line).max().unwrap_or(low);
     Ok(EventCursor { generation: generation::load_generation(connection)?, id })
 }

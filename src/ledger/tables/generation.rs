@@ -36,6 +36,14 @@ pub(crate) struct FormerGeneration {
     pub(crate) restored_at: Timestamp,
 }
 
+impl FormerGeneration {
+    /// Returns the id that the restore has taken. No line has it: it is behind the lines of the
+    /// copy, and before those that followed.
+    pub(crate) fn gap_id(&self) -> u64 {
+        self.newest.saturating_add(1)
+    }
+}
+
 /// Returns the text that distinguishes a file from its copies: the inode, and the time at which the
 /// file was created, if the filesystem keeps it. The device does not count, because its number
 /// changes at a boot.
@@ -72,6 +80,7 @@ pub(crate) fn adopt_file(
         let mut former = load_former(connection)?;
         former.insert(0, ended);
         former.truncate(MAX_FORMER);
+        super::events::skip_id(connection)?;
         let entry = |former: &FormerGeneration| {
             format!("{}:{}:{}", former.generation, former.newest, former.restored_at.0)
         };

@@ -335,6 +335,82 @@ async fn a_damaged_line_is_a_gap_and_does_not_stop_its_readers() {
     opened.writer.close_ledger().await;
 }
 
+/// Replaces the ledger as the documentation says. The daemon sees another file.
+fn restore(place: &TestStateDir, backup: &[u8]) {
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(place.path().join(format!("ledger.sqlite{suffix}")));
+    }
+    let copy = place.path().join("copy");
+    fs::write(&copy, backup).unwrap();
+    fs::rename(copy, place.ledger()).unwrap();
+}
+
+#[tokio::test]
+async fn a_restore_is_one_gap_for_each_reader_that_begins_before_it() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    for n in [1, 2, 3] {
+        opened.ledger.commit(added(n)).await.unwrap();
+    }
+    opened.ledger.commit(lines(1, 0..3)).await.unwrap();
+    opened.ledger.commit(lines(2, 3..5)).await.unwrap();
+    opened.writer.close_ledger().await;
+    let backup = fs::read(place.ledger()).unwrap();
+    let opened = place.open();
+    let (.., old) = follow(&opened.ledger, EventQuery::default()).await;
+    opened.ledger.commit(lines(1, 10..14)).await.unwrap();
+    opened.writer.close_ledger().await;
+    restore(&place, &backup);
+    let opened = place.open_at(Timestamp(20)).unwrap();
+    let ledger = &opened.ledger;
+    let gap = EventGap { cause: GapCause::Restored, count: None, until: Some(Timestamp(20)) };
+    // No line follows yet.
+    let (_, gaps, end) = follow(ledger, EventQuery::default()).await;
+    assert_eq!((gaps, end.id), (vec![gap], old.id + 1));
+    ledger.commit(lines(1, 30..33)).await.unwrap();
+    ledger.commit(lines(2, 33..35)).await.unwrap();
+
+    let since = async |time| Some(ledger.position_before(Timestamp(time)).await.unwrap());
+    let at = |id| Some(EventCursor { id, ..end });
+    let of_old = |id| Some(EventCursor { id, ..old });
+    let (before, behind) = ((0..5).collect::<Vec<i64>>(), (30..35).collect::<Vec<i64>>());
+    for (position, gaps, expected) in [
+        (None, 1, [&before[..], &behind].concat()),
+        (since(0).await, 1, [&before[..], &behind].concat()),
+        (since(4).await, 1, [&before[4..], &behind].concat()),
+        (since(20).await, 1, behind.clone()),
+        (since(21).await, 0, behind.clone()),
+        (since(31).await, 0, behind[1..].to_vec()),
+        (at(3), 1, [&before[3..], &behind].concat()),
+        (at(5), 1, behind.clone()),
+        (at(6), 0, behind.clone()),
+        (of_old(3), 1, [&before[3..], &behind].concat()),
+        (of_old(5), 1, behind.clone()),
+        (of_old(9), 1, behind.clone()),
+    ] {
+        for limit in [1, 2, 100] {
+            let query = EventQuery { after: position, limit, ..EventQuery::default() };
+            let (events, found, _) = follow(ledger, query.clone()).await;
+            assert_eq!(found, vec![gap; gaps], "{position:?} {limit}");
+            assert_eq!(times(&events), expected, "{position:?} {limit}");
+            let kinds = EventQuery { kinds: vec![EventKind::Removed], ..query.clone() };
+            assert_eq!(follow(ledger, kinds).await.1, found, "{position:?} {limit}");
+            for n in [1, 2] {
+                let of_store = EventQuery { store: Some(uuid(n)), ..query.clone() };
+                assert_eq!(follow(ledger, of_store).await.1, found, "{position:?} {limit} {n}");
+            }
+        }
+    }
+    // A gap of another cause that follows does not hide it.
+    remove(ledger, 1, 40).await;
+    let cursor = EventCursor { id: 0, ..end };
+    let (items, _) = follow_items(ledger, EventQuery { limit: 1, ..after(cursor) }).await;
+    let ids: Vec<_> = items.iter().map(|item| item_cursor(item).id).collect();
+    assert_eq!(ids, [4, 5, 6, 9, 10, 11, 12]);
+    assert_eq!((&split(&items).1[..], ids.len()), (&[gap, pruned(32)][..], 7));
+    opened.writer.close_ledger().await;
+}
+
 /// Ten thousand events across restarts, a removed store and two restored copies: each event that a
 /// reader can get is read once, and each gap is reported.
 #[tokio::test]
@@ -352,15 +428,7 @@ async fn a_reader_across_restarts_and_restored_copies_repeats_nothing_and_gets_e
         opened.writer.close_ledger().await;
         match round {
             3 => backup = Some(fs::read(place.ledger()).unwrap()),
-            6 | 8 => {
-                // The procedure of the documentation: the files are moved away.
-                let away = place.path().join(format!("away-{round}"));
-                fs::rename(place.ledger(), away).unwrap();
-                for suffix in ["-wal", "-shm"] {
-                    let _ = fs::remove_file(place.path().join(format!("ledger.sqlite{suffix}")));
-                }
-                fs::write(place.ledger(), backup.as_ref().unwrap()).unwrap();
-            }
+            6 | 8 => restore(&place, backup.as_ref().unwrap()),
             _ => {}
         }
         opened = place.open();
@@ -429,6 +497,8 @@ enum Step {
     Remove(u128),
     /// The reader gets one page.
     Read(u32),
+    /// The daemon is restarted with a copy.
+    Restore,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -437,6 +507,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => lines.prop_map(|(store, count, days)| Step::Lines { store, count, days }),
         1 => (1..4_u128).prop_map(Step::Remove),
         2 => (1..60_u32).prop_map(Step::Read),
+        1 => Just(Step::Restore),
     ];
     prop::collection::vec(step, 1..30)
 }
@@ -448,6 +519,8 @@ struct PagingReader {
     got: BTreeSet<u64>,
     /// The id of each gap that it got.
     gaps: BTreeSet<u64>,
+    /// The id of each gap of a restore.
+    restored: BTreeSet<u64>,
     last: u64,
 }
 
@@ -461,7 +534,10 @@ impl PagingReader {
             self.last = id;
             let seen = match item {
                 EventItem::Event(_) => &mut self.got,
-                EventItem::Gap(..) => &mut self.gaps,
+                EventItem::Gap(_, gap) => {
+                    self.restored.extend((gap.cause == GapCause::Restored).then_some(id));
+                    &mut self.gaps
+                }
             };
             seen.insert(id);
         }
@@ -484,19 +560,26 @@ fn item_cursor(item: &EventItem) -> EventCursor {
 async fn check_reader(steps: Vec<Step>) {
     const DAY: i64 = 24 * 3600 * 1000;
     let place = TestStateDir::new();
-    let opened = place.open();
-    let ledger = &opened.ledger;
-    let position = page(ledger, EventQuery::default()).await.next;
-    let start = EventCursor { id: 0, ..position };
-    let mut reader =
-        PagingReader { position, got: BTreeSet::new(), gaps: BTreeSet::new(), last: 0 };
+    let mut opened = place.open();
+    let position = page(&opened.ledger, EventQuery::default()).await.next;
+    let mut start = EventCursor { id: 0, ..position };
+    let mut reader = PagingReader {
+        position,
+        got: BTreeSet::new(),
+        gaps: BTreeSet::new(),
+        restored: BTreeSet::new(),
+        last: 0,
+    };
+    // The id that each restore has taken.
+    let mut restores = Vec::new();
     let (mut served, mut now, mut is_set_back) = (BTreeSet::new(), 0, false);
     // The life of the store of each line. A store that is added again begins another one.
     let (mut lives, mut life_of) = (BTreeMap::<u128, u32>::new(), BTreeMap::new());
     for step in steps {
+        let ledger = &opened.ledger;
         let owner = match step {
             Step::Lines { store, .. } | Step::Remove(store) => Some(store),
-            Step::Read(_) => None,
+            Step::Read(_) | Step::Restore => None,
         };
         match step {
             Step::Lines { store, count, days } => {
@@ -514,15 +597,29 @@ async fn check_reader(steps: Vec<Step>) {
                 now += 1;
             }
             Step::Read(limit) => drop(reader.read(ledger, limit).await),
+            Step::Restore => {
+                opened.writer.close_ledger().await;
+                restore(&place, &fs::read(place.ledger()).unwrap());
+                opened = place.open_at(Timestamp(now)).unwrap();
+                let newest = page(&opened.ledger, after(start)).await.next;
+                start = EventCursor { id: 0, ..newest };
+                restores.push(newest_id(&opened.ledger, start).await);
+            }
         }
         let Some(store) = owner else { continue };
-        let newest = newest_id(ledger, start).await;
+        let newest = newest_id(&opened.ledger, start).await;
         let first = life_of.last_key_value().map_or(1, |(id, _)| id + 1);
         let life = lives.entry(store).or_default();
         life_of.extend((first..=newest).map(|id| (id, (store, *life))));
         *life += u32::from(!served.contains(&store));
     }
+    let ledger = &opened.ledger;
     while !reader.read(ledger, 7).await {}
+    for id in restores {
+        let gap = reader.restored.range(id..).next();
+        let gap = gap.unwrap_or_else(|| panic!("the restore {id} has no gap"));
+        assert!(reader.got.range(id..).next().is_none_or(|next| gap < next), "{id}: {gap}");
+    }
     for (id, life) in &life_of {
         if !reader.got.contains(id) {
             let is_of_life = |id: &&u64| life_of.get(id) == Some(life);
@@ -557,11 +654,11 @@ async fn check_items(ledger: &Ledger, query: EventQuery, now: Option<i64>) {
         let rest = EventQuery { after: Some(item_cursor(item)), limit: 4, ..query.clone() };
         assert_eq!(follow_items(ledger, rest).await.0, all[index + 1..]);
     }
-    let (events, gaps) = split(&all);
+    let (events, all_gaps) = split(&all);
     let kinds = vec![EventKind::Removed];
     let removals = EventQuery { kinds, limit: 1, ..query.clone() };
     let (removals, same_gaps, _) = follow(ledger, removals).await;
-    assert_eq!(same_gaps, gaps);
+    assert_eq!(same_gaps, all_gaps);
     let is_removal = |event: &&RecordedEvent| event.entry.event.kind() == EventKind::Removed;
     assert!(removals.iter().eq(events.iter().filter(is_removal)));
     for since in now.into_iter().flat_map(|now| [0, now / 3, now / 2, now]) {
@@ -570,6 +667,10 @@ async fn check_items(ledger: &Ledger, query: EventQuery, now: Option<i64>) {
         let (found, gaps, _) = follow(ledger, query).await;
         assert!(found.iter().eq(events.iter().filter(|event| event.entry.at.0 >= since)));
         assert!(gaps.iter().all(|gap| gap.until >= Some(Timestamp(since))), "{since}: {gaps:?}");
+        let is_since = |gap: &&EventGap| {
+            gap.cause == GapCause::Restored && gap.until >= Some(Timestamp(since))
+        };
+        assert!(gaps.iter().filter(is_since).eq(all_gaps.iter().filter(is_since)), "{since}");
     }
 }
 

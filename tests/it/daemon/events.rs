@@ -116,6 +116,14 @@ async fn a_follower_repeats_nothing_and_misses_nothing_without_a_gap() {
     assert_eq!((seen.gaps.len(), seen.newest.len()), (1, 2), "{:?}", seen.gaps);
     assert_eq!(seen.gaps[0]["cause"], "restored");
     assert_eq!(seen.kinds.iter().filter(|kind| *kind == "removed").count(), 1);
+    // A reader without a cursor gets the gap of the restore too, in place of the removal.
+    for store in [None, Some(uuid.as_str())] {
+        let args = ["--since", "1h", "--kind", "removed", "--json"];
+        let args: Vec<&str> = ["events"].into_iter().chain(store).chain(args).collect();
+        let shown = text(agent.cli(&args, "").stdout);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((&shown["event"], &shown["cause"]), (&json!("gap"), &json!("restored")));
+    }
 
     // Without a reader the command ends, although nothing happens.
     rename_to_last(&agent, &uuid).await;
