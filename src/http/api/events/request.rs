@@ -171,9 +171,12 @@ fn accepted_weight(headers: &HeaderMap, media_type: &str) -> Option<f32> {
 /// empty value if it has none.
 fn last_event_id(headers: &HeaderMap) -> Result<Option<EventCursor>, ApiError> {
     let mut values = headers.get_all(LAST_EVENT_ID).iter();
-    let Some(value) = values.next().filter(|value| !value.is_empty()) else { return Ok(None) };
-    let cursor = value.to_str().ok().and_then(|text| text.parse().ok());
-    let cursor = cursor.filter(|_| values.next().is_none());
+    let Some(value) = values.next() else { return Ok(None) };
+    let is_repeated = values.next().is_some();
+    if value.is_empty() && !is_repeated {
+        return Ok(None);
+    }
+    let cursor = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|_| !is_repeated);
     let invalid = ApiError::InvalidHeader {
         name: "Last-Event-ID",
         expected: "the id of an event of this stream",
@@ -281,6 +284,8 @@ mod tests {
         }
         assert_eq!(parse("", &[(LAST_EVENT_ID, "")]).unwrap().start, EventStart::Oldest);
         assert!(parse("", &[(LAST_EVENT_ID, "x")]).is_err());
-        assert!(parse("", &[(LAST_EVENT_ID, CURSOR), (LAST_EVENT_ID, CURSOR)]).is_err());
+        for values in [[CURSOR, CURSOR], ["", CURSOR], [CURSOR, ""], ["", "x"], ["", ""]] {
+            assert!(parse("", &values.map(|value| (LAST_EVENT_ID, value))).is_err(), "{values:?}");
+        }
     }
 }
