@@ -36,6 +36,7 @@ pub(super) enum StreamStart {
 
 /// A stream that is open.
 pub(super) struct EventSource {
+    address: String,
     body: Incoming,
     blocks: BlockReader,
     /// Drives the connection. Dropping the set aborts it.
@@ -94,7 +95,7 @@ impl DaemonAddress {
         let is_stream = kind.is_some_and(|kind| kind.starts_with(EVENT_STREAM));
         if head.status == StatusCode::OK && is_stream {
             let blocks = BlockReader::default();
-            return Ok(StreamStart::Open(EventSource { body, blocks, _driver: driver }));
+            return Ok(StreamStart::Open(EventSource { address, body, blocks, _driver: driver }));
         }
         if head.status.is_success() {
             return Err(self.unexpected_response("events", RequestEffect::None));
@@ -108,6 +109,21 @@ impl DaemonAddress {
 }
 
 impl EventSource {
+    /// Returns true if the stream has had a position. That of a daemon begins with one.
+    pub(super) fn has_position(&self) -> bool {
+        self.blocks.has_position
+    }
+
+    /// Returns the failure of a stream that has ended, or `None` if a daemon may end one so.
+    pub(super) fn failure(&self) -> Option<String> {
+        let problem = match &self.blocks {
+            BlockReader { is_invalid: true, .. } => "has a block that cannot be read",
+            BlockReader { has_position: false, .. } => "ended before it had a position",
+            _ => return None,
+        };
+        Some(format!("the event stream of the daemon at {} {problem}", self.address))
+    }
+
     /// Returns the next block if it has been received. An invalid block ends the stream at
     /// [`EventSource::next_block`].
     pub(super) fn received_block(&mut self) -> Option<StreamBlock> {
@@ -144,6 +160,9 @@ pub(super) struct BlockReader {
     bytes: Vec<u8>,
     /// The number of bytes at the beginning that are known to have no end of a block.
     searched: usize,
+    has_position: bool,
+    /// A block was invalid. There is no block behind it.
+    is_invalid: bool,
 }
 
 impl BlockReader {
@@ -153,6 +172,16 @@ impl BlockReader {
 
     /// Returns the next complete block, or `None` if more bytes are needed.
     pub(super) fn next_block(&mut self) -> Result<Option<StreamBlock>, InvalidBlock> {
+        if self.is_invalid {
+            return Err(InvalidBlock);
+        }
+        let block = self.split_block();
+        self.is_invalid = block.is_err();
+        self.has_position |= matches!(&block, Ok(Some(block)) if block.position.is_some());
+        block
+    }
+
+    fn split_block(&mut self) -> Result<Option<StreamBlock>, InvalidBlock> {
         let rest = self.bytes.get(self.searched..).unwrap_or_default();
         let Some(at) = rest.windows(2).position(|end| end == b"\n\n") else {
             // The first line feed of the end may be here already.
@@ -227,6 +256,11 @@ mod tests {
         }
         let endless = vec![b'x'; MAX_BLOCK_BYTES + 1];
         assert_eq!(blocks(&[&endless]), Err(InvalidBlock));
+        let mut reader = BlockReader::default();
+        reader.add(format!("id: 7\n\nid: {ID}\n\n").as_bytes());
+        for _ in 0..2 {
+            assert_eq!(reader.next_block(), Err(InvalidBlock), "there is no block behind it");
+        }
         let number = blocks(&[b"data: 7\n\n"]).unwrap();
         assert_eq!(number, [StreamBlock::default()], "an event is an object");
     }

@@ -103,13 +103,15 @@ impl CommandRunner {
         let show = async |stream: &mut EventSource,
                           position: &mut Option<EventCursor>,
                           failures: &mut FollowFailures| {
-            failures.report_end();
             loop {
                 let block = match next_block(stream).await {
                     NextBlock::Block(block) => block,
-                    NextBlock::Lost => return Ok(StreamEnd::Lost { asked_delay: None }),
+                    NextBlock::Lost => return Ok(StreamEnd::Lost),
                     NextBlock::Unread => return Ok(StreamEnd::Unread),
                 };
+                if stream.has_position() {
+                    failures.report_end();
+                }
                 if let Some(event) = block.event
                     && self.print_events(&[event])? == OutputReader::Gone
                 {

@@ -18,9 +18,11 @@ const READER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The end of a stream that was shown.
 pub(super) enum StreamEnd {
-    /// The connection is lost, the daemon has ended it, or it must be opened again, with the delay
-    /// that the daemon asked for.
-    Lost { asked_delay: Option<Duration> },
+    /// The connection is lost, or the daemon has ended the stream.
+    Lost,
+    /// A request beside the stream has failed, which has been reported. The stream must be opened
+    /// again, with the delay that the daemon asked for.
+    Failed { asked_delay: Option<Duration> },
     /// The reader of the output is gone.
     Unread,
     /// The daemon answered with an error that lasts, which has been shown.
@@ -36,7 +38,7 @@ pub(super) enum NextBlock {
     Unread,
 }
 
-/// The failures since the last connection.
+/// The failures since the last stream that had a position.
 #[derive(Debug, Default)]
 pub(super) struct FollowFailures {
     last: Option<String>,
@@ -79,16 +81,17 @@ impl CommandRunner {
             let mut asked_delay = None;
             match self.daemon.open_events(path, position).await {
                 Ok(StreamStart::Open(mut stream)) => {
+                    let opened_at = Instant::now();
                     match show(&mut stream, &mut position, &mut failures).await? {
                         StreamEnd::Unread => return Ok(true),
                         StreamEnd::Refused => return Ok(false),
-                        StreamEnd::Lost { asked_delay: asked } => {
-                            asked_delay = asked;
-                            // A daemon that is busy while the stream is shown is not asked at once.
-                            if failures.last.is_none() {
-                                delay = MIN_RECONNECT_DELAY;
-                            }
-                        }
+                        StreamEnd::Failed { asked_delay: asked } => asked_delay = asked,
+                        StreamEnd::Lost => match stream.failure() {
+                            Some(failure) => failures.report(failure),
+                            // One that ends each stream at once is not asked at once again.
+                            None if opened_at.elapsed() < MAX_RECONNECT_DELAY => {}
+                            None => delay = MIN_RECONNECT_DELAY,
+                        },
                     }
                 }
                 Ok(StreamStart::Refused(reply)) if !reply.may_pass() => {

@@ -1,5 +1,7 @@
 //! `list`: the stores, once or as they change.
 
+use std::future::ready;
+
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep_until};
@@ -97,11 +99,14 @@ impl CommandRunner {
         position: &mut Option<EventCursor>,
         failures: &mut FollowFailures,
     ) -> Result<StreamEnd, CommandError> {
-        let mut reads_at = Some(Instant::now());
+        let (mut reads_at, mut is_read) = (Some(Instant::now()), false);
         loop {
-            let due = reads_at.unwrap_or_else(Instant::now);
+            let now = Instant::now();
+            let due = reads_at.unwrap_or(now);
             let next = tokio::select! {
                 biased;
+                // A timer is not ready at once, and the stream may be lost before it is.
+                () = ready(()), if reads_at.is_some_and(|at| at <= now) => None,
                 () = sleep_until(due), if reads_at.is_some() => None,
                 block = next_block(stream) => Some(block),
             };
@@ -110,7 +115,7 @@ impl CommandRunner {
                     reads_at = None;
                     true
                 }
-                Some(NextBlock::Lost) => return Ok(StreamEnd::Lost { asked_delay: None }),
+                Some(NextBlock::Lost) => return Ok(StreamEnd::Lost),
                 Some(NextBlock::Unread) => return Ok(StreamEnd::Unread),
                 Some(NextBlock::Block(block)) => {
                     *position = block.position.or(*position);
@@ -129,17 +134,20 @@ impl CommandRunner {
             let reader = if had_event {
                 match self.fetch_list(list.args, failures).await? {
                     FetchedList::Stores(stores) => {
-                        failures.report_end();
+                        is_read = true;
                         list.show(stores)?
                     }
                     FetchedList::Later { asked_delay } => {
-                        return Ok(StreamEnd::Lost { asked_delay });
+                        return Ok(StreamEnd::Failed { asked_delay });
                     }
                     FetchedList::Refused => return Ok(StreamEnd::Refused),
                 }
             } else {
                 list.redraw()?
             };
+            if is_read && stream.has_position() {
+                failures.report_end();
+            }
             if reader == OutputReader::Gone {
                 return Ok(StreamEnd::Unread);
             }

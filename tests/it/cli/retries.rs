@@ -96,6 +96,36 @@ fn a_watched_list_that_cannot_be_read_is_reported_once_although_its_stream_opens
 }
 
 #[test]
+fn a_stream_that_gives_nothing_is_a_failure_and_each_short_one_is_opened_later() {
+    let next = "00000000000000000000000000000001-7";
+    let page = json!({"events": [], "gap": null, "more": false, "next": next});
+    let list = json!({"inventories": []});
+    let last = failure("the cursor is wrong");
+    for (stream, problem) in [
+        (json!(null), Some("ended before it had a position; trying again")),
+        (json!("id: x\n\n"), Some("has a block that cannot be read; trying again")),
+        (json!(format!("id: {next}\n\n")), None),
+    ] {
+        let stream = (200, "Content-Type: text/event-stream\r\n", &stream);
+        let (page, list, last) = ((200, "", &page), (200, "", &list), (400, "", &last));
+        let follower = [page, stream, stream, stream, last];
+        let watcher = [stream, list, stream, list, stream, list, last];
+        for (args, responses) in
+            [(["events", "--follow"], &follower[..]), (["list", "--watch"], &watcher)]
+        {
+            let began = Instant::now();
+            let (output, stderr) = run(&args, responses);
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            // The delays are 200 ms, 400 ms and 800 ms.
+            assert!(began.elapsed() >= Duration::from_millis(1400), "{:?}", began.elapsed());
+            let lines: Vec<&str> = stderr.lines().collect();
+            assert_eq!(lines.len(), 1 + usize::from(problem.is_some()), "{args:?}: {stderr}");
+            assert!(lines[0].ends_with(problem.unwrap_or("the cursor is wrong")), "{stderr}");
+        }
+    }
+}
+
+#[test]
 fn the_next_request_waits_for_the_time_that_the_daemon_asks_for() {
     let next = "00000000000000000000000000000001-7";
     let page = json!({"events": [], "gap": null, "more": false, "next": next});

@@ -19,7 +19,7 @@ impl ScriptedDaemon {
     }
 
     /// Gives these responses in turn, and the last one to every later request. Each has a status,
-    /// lines of headers, and a body.
+    /// lines of headers, and a body. A text is the body of a stream as it is.
     pub(crate) fn answering_in_turn(responses: &[(u16, &str, &Value)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -37,7 +37,10 @@ impl ScriptedDaemon {
 }
 
 fn response((status, headers, body): &(u16, &str, &Value)) -> String {
-    let body = body.to_string();
+    let body = match body {
+        Value::String(text) if headers.contains("text/event-stream") => text.clone(),
+        body => body.to_string(),
+    };
     let kind = match headers.contains("Content-Type:") {
         true => "",
         false => "Content-Type: application/json\r\n",
