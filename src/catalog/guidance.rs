@@ -32,7 +32,7 @@ impl Guidance {
 mod tests {
     use super::*;
     use crate::catalog::text::tests::assert_text;
-    use crate::catalog::{DoctorCheck, condition_guidance, reason_guidance};
+    use crate::catalog::{CheckCase, DoctorCheck, condition_guidance, reason_guidance};
     use crate::model::{Condition, Reason};
 
     #[test]
@@ -40,7 +40,8 @@ mod tests {
         let reasons = Reason::ALL.iter().map(|it| (it.as_str(), reason_guidance(*it)));
         let conditions = Condition::ALL.iter().map(|it| (it.as_str(), condition_guidance(*it)));
         let checks = DoctorCheck::ALL.iter().map(|it| (it.as_str(), it.guidance()));
-        for (word, guidance) in reasons.chain(conditions).chain(checks) {
+        let cases = CheckCase::ALL.iter().map(|it| (it.as_str(), it.guidance()));
+        for (word, guidance) in reasons.chain(conditions).chain(checks).chain(cases) {
             let Guidance { meaning, impact, action } = guidance;
             for text in [meaning, impact] {
                 assert_text(word, text);

@@ -27,7 +27,7 @@ mod topic;
 
 pub use advice::Advice;
 pub use conditions::condition_guidance;
-pub use doctor_check::DoctorCheck;
+pub use doctor_check::{CheckCase, DoctorCheck};
 pub use error_code::ZstackCode;
 pub use exit_code::ExitCause;
 pub use guidance::Guidance;

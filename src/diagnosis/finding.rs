@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ReportFact, StoreTitle, Summary};
-use crate::catalog::{DoctorCheck, Observation};
+use crate::catalog::{CheckCase, DoctorCheck, Observation};
 use crate::common::{Timestamp, string_enum};
 use crate::model::{Condition, Facts, Fault, Reason};
 
@@ -69,6 +69,8 @@ pub struct Finding {
     /// The fault behind the finding, if there is one. Its action is more specific than that of its
     /// reason.
     pub fault: Option<Fault>,
+    /// The case whose texts replace those of the check, if there is one.
+    pub case: Option<CheckCase>,
     /// The evidence.
     pub evidence: FindingEvidence,
     /// The delivery of the store's notices, if something is not well and there is a callback.
@@ -87,10 +89,17 @@ impl Finding {
             summary: summary.into(),
             words: Vec::new(),
             fault: None,
+            case: None,
             evidence: FindingEvidence::default(),
             reported: None,
             lacks_daemon: false,
         }
+    }
+
+    /// Returns the finding with the texts of a case.
+    #[must_use]
+    pub fn with_case(self, case: CheckCase) -> Self {
+        Self { case: Some(case), ..self }
     }
 
     /// Creates the finding of a check that could not run. `need` says what it needs.

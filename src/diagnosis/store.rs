@@ -8,7 +8,7 @@ use super::store_result::{
     inodes_result, login_result, reported_result, space_result, storage_result, write_dependent,
 };
 use super::summary::{Summary, SummaryNote};
-use crate::catalog::{DoctorCheck, Observation};
+use crate::catalog::{CheckCase, DoctorCheck, Observation};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{
@@ -121,7 +121,7 @@ pub fn diagnose_store(facts: &StoreFacts<'_>) -> Vec<Finding> {
         let summary = Observation::AttemptRuns;
         let mut finding = Finding::new(DoctorCheck::SshLogin, Verdict::Warning, summary);
         finding.evidence.since = Some(facts.since);
-        found.add(finding);
+        found.add(finding.with_case(CheckCase::AttemptRunning));
     }
     for check in overdue_checks(facts.checks) {
         // One that has a finding already is not good, or has the condition.

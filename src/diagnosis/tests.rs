@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{DoctorCheck, Language};
+use crate::catalog::{CheckCase, DoctorCheck, Language};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{
@@ -208,6 +208,8 @@ fn an_attempt_that_runs_is_a_warning_and_an_unprobed_store_needs_its_first_probe
     let connecting = Subject { status: Status::Connecting, ..Subject::healthy() };
     let finding = connecting.finding(DoctorCheck::SshLogin);
     assert_eq!((finding.verdict, finding.evidence.since), (Verdict::Warning, Some(DECIDED)));
+    // Nothing has failed, so the password needs no correction.
+    assert_eq!(finding.case, Some(CheckCase::AttemptRunning));
     let fact = ConditionFact {
         condition: Condition::Unverified,
         message: "not probed since the daemon started".into(),

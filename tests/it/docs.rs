@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use imagestore_agent::app::ExitStatus;
 use imagestore_agent::catalog::{
-    DoctorCheck, ExitCause, Guidance, KNOWN_MESSAGES, Language, PROGRAMS, Runbook, Text,
+    CheckCase, DoctorCheck, ExitCause, Guidance, KNOWN_MESSAGES, Language, PROGRAMS, Runbook, Text,
     ZstackCode, condition_guidance, reason_guidance, remedy_text,
 };
 use imagestore_agent::cli::Args;
@@ -96,6 +96,7 @@ fn catalog_texts() -> Vec<Text> {
     let reasons = Reason::ALL.iter().map(|reason| reason_guidance(*reason));
     let conditions = Condition::ALL.iter().map(|condition| condition_guidance(*condition));
     let checks = DoctorCheck::ALL.iter().map(|check| check.guidance());
+    let checks = checks.chain(CheckCase::ALL.iter().map(|case| case.guidance()));
     let of_guidance = |it: Guidance| [it.meaning, it.impact, it.action];
     let mut texts: Vec<Text> =
         reasons.chain(conditions).chain(checks).flat_map(of_guidance).collect();

@@ -1,11 +1,14 @@
 //! The checks of `doctor`: the id of each, the fact that it verifies, the effect if this is not so,
 //! and the action that helps then.
 
+mod case;
 mod daemon;
 mod store;
 
 use super::Guidance;
 use crate::common::string_enum;
+
+pub use case::CheckCase;
 
 string_enum! {
     /// A check of `doctor`. Its id is stable.

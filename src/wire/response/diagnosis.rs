@@ -124,8 +124,12 @@ impl FindingBody {
     }
 }
 
-/// Returns the texts of the reason or condition that decides the verdict, or of the check.
+/// Returns the texts of the case, of the reason or condition that decides the verdict, or of the
+/// check.
 fn guidance(finding: &Finding) -> Guidance {
+    if let Some(case) = finding.case {
+        return case.guidance();
+    }
     match finding.words.first() {
         Some(ProblemWord::Reason(reason)) => reason_guidance(*reason),
         Some(ProblemWord::Condition(condition)) => condition_guidance(*condition),
@@ -133,7 +137,7 @@ fn guidance(finding: &Finding) -> Guidance {
     }
 }
 
-/// Returns the action that helps: that of the fault, of the reason or condition, or of the check.
+/// Returns the action that helps: that of the fault, or of the texts of the finding.
 /// Its commands are those of this action: that of one fault may need others, or none.
 fn remedy(finding: &Finding, language: Language) -> RemedyBody {
     if let Some(fault) = &finding.fault {
