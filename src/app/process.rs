@@ -1,13 +1,15 @@
 //! The process of the program as the system sees it: its exit status, the signals that stop it, and
 //! its memory and processor time.
+#![expect(clippy::disallowed_methods, reason = "procfs does not hang")]
 
+use std::future::pending;
 use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{SigSet, Signal};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as SignalReceiver, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +37,12 @@ pub enum ExitStatus {
     Internal = 70,
     /// Another agent holds the lock of the state directory (`EX_TEMPFAIL`).
     Locked = 75,
+    /// SIGHUP ended a command: 128 and the signal, as a shell reports it.
+    HungUp = 129,
     /// SIGINT ended a command: 128 and the signal, as a shell reports it.
     Interrupted = 130,
+    /// SIGQUIT ended a command: 128 and the signal, as a shell reports it.
+    Quit = 131,
     /// SIGTERM ended a command: 128 and the signal, as a shell reports it.
     Terminated = 143,
 }
@@ -100,20 +106,45 @@ pub fn stop_at_signals(stop: &CancellationToken) -> io::Result<JoinSet<()>> {
     Ok(signal_tasks)
 }
 
-/// Installs handlers for SIGTERM and SIGINT, so that a command can remove its temporary files.
-/// Needs a runtime. The future ends with the first of these signals, and returns the exit status.
+/// Installs handlers for the signals that a terminal, a shell and a service manager send to end a
+/// command, so that it can remove its temporary files. Needs a runtime. The future ends with the
+/// first of these signals, and returns the exit status. SIGHUP and SIGQUIT stay ignored if the
+/// parent process ignores them, as `nohup` does.
 ///
 /// # Errors
 /// Returns the error of the system if it does not install a handler.
 pub(super) fn ending_signal() -> io::Result<impl Future<Output = ExitStatus>> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let unless_ignored = |kind| (!is_ignored(kind, &status)).then(|| signal(kind)).transpose();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = unless_ignored(SignalKind::hangup())?;
+    let mut quit = unless_ignored(SignalKind::quit())?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => ExitStatus::Terminated,
             _ = interrupt.recv() => ExitStatus::Interrupted,
+            () = received(hang_up.as_mut()) => ExitStatus::HungUp,
+            () = received(quit.as_mut()) => ExitStatus::Quit,
         }
     })
+}
+
+/// Returns after a signal, or never without a handler.
+async fn received(handler: Option<&mut SignalReceiver>) {
+    match handler {
+        Some(handler) => drop(handler.recv().await),
+        None => pending().await,
+    }
+}
+
+/// Returns true if the process ignores a signal. `status` is its `/proc/PID/status`.
+fn is_ignored(kind: SignalKind, status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    let bit = u32::try_from(kind.as_raw_value()).ok().and_then(|it| it.checked_sub(1));
+    let bit = bit.and_then(|it| 1_u64.checked_shl(it));
+    ignored.zip(bit).is_some_and(|(ignored, bit)| ignored & bit != 0)
 }
 
 /// Returns a function that reads memory and processor time of this process from `/proc` at each
@@ -132,4 +163,22 @@ pub(super) fn process_stats() -> ProcessStatsFn {
             cpu_milliseconds: process.accumulated_cpu_time(),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_signal_is_known_from_the_status_of_the_process() {
+        let status = "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000000005\n";
+        for (kind, expected) in [
+            (SignalKind::hangup(), true),
+            (SignalKind::interrupt(), false),
+            (SignalKind::quit(), true),
+        ] {
+            assert_eq!(is_ignored(kind, status), expected, "{kind:?}");
+            assert!(!is_ignored(kind, ""), "{kind:?}");
+        }
+    }
 }

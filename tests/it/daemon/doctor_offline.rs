@@ -267,7 +267,12 @@ fn a_signal_ends_doctor_and_leaves_no_copy_behind() {
     agent.configure(&agent.settings().replace(&old, &format!("dir = {:?}", fuse.path())));
     let temporary = tempfile::tempdir().unwrap();
     let entries = || fs::read_dir(temporary.path()).unwrap().count();
-    for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (signal, status) in [
+        (Signal::SIGINT, 130),
+        (Signal::SIGTERM, 143),
+        (Signal::SIGHUP, 129),
+        (Signal::SIGQUIT, 131),
+    ] {
         fuse.set(Op::Statfs, Behaviour::Hang);
         let mut doctor = std::process::Command::new(PROGRAM)
             .args(["doctor", "--check", "state.ledger", "--config"])
