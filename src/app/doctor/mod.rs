@@ -22,6 +22,7 @@
 mod child;
 mod configured;
 mod daemon_view;
+mod lock_holder;
 mod offline;
 mod output;
 mod report;

@@ -53,7 +53,8 @@ pub(super) struct DiskNumbers {
 pub(super) enum LockState {
     /// No process holds it.
     Free,
-    /// A daemon holds it. The process id is the one in the file.
+    /// A daemon holds it. The process id is the one in the file, if this
+    /// process of the same PID namespace holds the lock.
     Held(Option<u32>),
     /// No daemon has started in this directory yet.
     Absent,

@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,6 +17,7 @@ use nix::sys::stat::{FileStat, stat};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 
+use super::lock_holder::holds_lock;
 use super::state_report::{CopyState, DiskNumbers, KeyState, LockState, StateReport, StateRequest};
 use crate::app::daemon_access::DaemonUser;
 use crate::common::{ErrorChain, FileAccess, TrustedOwner, find_denied_access, print_bytes};
@@ -211,10 +212,12 @@ fn try_lock(dir: &Path) -> (LockState, Option<Flock<File>>) {
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(held) => (LockState::Free, Some(held)),
         Err((file, Errno::EWOULDBLOCK)) => {
+            let inode = file.metadata().ok().map(|it| it.ino());
             let mut text = String::new();
             // The process id only serves the message.
             let _ = file.take(32).read_to_string(&mut text);
-            (LockState::Held(text.trim().parse().ok()), None)
+            let is_holder = |pid: &u32| inode.is_some_and(|inode| holds_lock(*pid, inode));
+            (LockState::Held(text.trim().parse().ok().filter(is_holder)), None)
         }
         Err((_, errno)) => (LockState::Unknown(errno.desc().to_owned()), None),
     }
