@@ -44,14 +44,14 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::process::{ExitStatus, ending_signal};
 use crate::catalog::{DoctorCheck, Language, Observation, ROUND_LABELS};
 use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address};
-use crate::common::{Clock as _, SystemClock, print_text, report_line, run_blocking};
+use crate::common::{Clock as _, SystemClock, print_json, print_text, report_line, run_blocking};
 use crate::diagnosis::{ClockFacts, Finding, Verdict, diagnose_clock, diagnose_state_dir};
 use crate::model::Secret;
 use crate::settings::{ListenUse, Settings, environment_variables};
 use crate::wire::FindingBody;
 use daemon_view::DaemonView;
 use offline::OfflineView;
-use output::{Report, list_checks, prepare_output};
+use output::{Report, list_checks, listed_checks, prepare_output};
 use report::{Background, make_report, write_report_file};
 use requested::RequestedChecks;
 use state_files::StateView;
@@ -76,7 +76,10 @@ const MADE_BY_DAEMON: [DoctorCheck; 3] = [
 pub fn run_doctor(args: &DoctorArgs, config: Option<&Path>, locale: Language) -> ExitStatus {
     let language = args.lang.unwrap_or(locale);
     if args.list_checks {
-        return ExitStatus::Ok.after_output(print_text(&list_checks(language)));
+        return ExitStatus::Ok.after_output(match args.json {
+            true => print_json(&listed_checks(language)),
+            false => print_text(&list_checks(language)),
+        });
     }
     if args.json && args.writes_report_to_stdout() {
         report_line("--json and --report - both write to the standard output: omit --json");

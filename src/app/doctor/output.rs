@@ -2,7 +2,7 @@
 
 use std::io;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::report::Background;
 use super::requested::RequestedChecks;
@@ -132,4 +132,11 @@ pub(super) fn list_checks(language: Language) -> String {
         format!("{:width$}  {}\n", check.as_str(), check.guidance().meaning.plain(language))
     };
     DoctorCheck::ALL.iter().map(line).collect()
+}
+
+/// Returns the list for a program.
+pub(super) fn listed_checks(language: Language) -> Value {
+    let entry = |check: &DoctorCheck| json!({"id": check.as_str(), "meaning": check.guidance().meaning.plain(language)});
+    let checks: Vec<Value> = DoctorCheck::ALL.iter().map(entry).collect();
+    json!({"outputVersion": DIAGNOSIS_VERSION, "checks": checks})
 }

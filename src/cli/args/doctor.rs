@@ -34,8 +34,9 @@ pub struct DoctorArgs {
         DoctorCheck::ALL.iter().map(|check| check.as_str()))
         .try_map(|id| id.parse::<DoctorCheck>()), hide_possible_values = true)]
     pub checks: Vec<DoctorCheck>,
-    /// Print the ids of all checks, each with the fact that it verifies.
-    #[arg(long, exclusive = true)]
+    /// Print the ids of all checks, each with the fact that it verifies. Takes --json and --lang.
+    #[arg(long, conflicts_with_all = ["stores", "brief", "strict", "checks", "wait", "fresh",
+        "login", "report", "daemon_url"])]
     pub list_checks: bool,
     /// Repeat the checks until all is well, at most for this time, such as 60s or 5m.
     #[arg(long, value_name = "DURATION", value_parser = parse_wait)]
