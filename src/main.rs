@@ -23,12 +23,16 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
         return probe::worker_main();
     }
-    // The command doctor spawns these workers to look at the state directory and the settings.
+    // The command doctor spawns these workers to look at the state directory, the settings and
+    // other files.
     if std::env::args_os().nth(1).is_some_and(|word| word == app::STATE_WORKER) {
         return app::state_worker_main();
     }
     if std::env::args_os().nth(1).is_some_and(|word| word == app::SETTINGS_WORKER) {
         return app::settings_worker_main(std::env::args_os().nth(2).map(PathBuf::from));
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == app::PATH_WORKER) {
+        return app::path_worker_main(std::env::args_os().skip(2));
     }
     app::block_file_size_signal();
     let args = match Args::try_parse() {

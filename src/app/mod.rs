@@ -26,7 +26,8 @@ mod tasks;
 pub use access_key::add_access_key;
 pub use account::add_account;
 pub use doctor::{
-    SETTINGS_WORKER, STATE_WORKER, run_doctor, settings_worker_main, state_worker_main,
+    PATH_WORKER, SETTINGS_WORKER, STATE_WORKER, path_worker_main, run_doctor, settings_worker_main,
+    state_worker_main,
 };
 pub use init::init_directory;
 pub use process::{ExitStatus, block_file_size_signal, stop_at_signals, unblock_signals};

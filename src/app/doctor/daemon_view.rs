@@ -1,15 +1,23 @@
 //! The running daemon, as its answers show it.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::Value;
+use tokio::time::Instant;
 
+use super::FILES_TIMEOUT;
+use super::path_worker::try_files;
 use super::state_report::LockState;
-use crate::catalog::{DoctorCheck, Language, Observation};
-use crate::cli::{ClientError, DaemonAddress, ListedStore, StoreReference};
+use crate::catalog::{CheckCase, DoctorCheck, Language, Observation};
+use crate::cli::{
+    ClientError, ConnectionArgs, DaemonAddress, ListedStore, StoreReference, daemon_address,
+};
+use crate::common::run_blocking;
 use crate::diagnosis::{Finding, Summary, Verdict};
-use crate::model::StoreUuid;
+use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
 
 /// Maximum time of one answer. The daemon reads only its memory for it.
@@ -24,16 +32,26 @@ pub(super) enum AnswerProblem {
     Unreachable(String),
     /// The daemon did not answer in time.
     TimedOut(String),
-    /// The daemon answers, and refuses the question.
+    /// This user may not open the socket.
+    SocketDenied(String),
+    /// The daemon answers, and does not accept the credentials of this command.
+    CredentialsDenied(String),
+    /// The daemon answers, and refuses the question for another reason.
     Refused(String),
     /// The answer is not one of this version.
     Foreign(String),
 }
 
 impl AnswerProblem {
-    fn of_client(error: &ClientError) -> Self {
+    fn of_client(daemon: &DaemonAddress, error: &ClientError) -> Self {
         let text = error.to_string();
         match error {
+            ClientError::Unreachable { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied
+                    && matches!(daemon, DaemonAddress::Socket(_)) =>
+            {
+                Self::SocketDenied(text)
+            }
             ClientError::TimedOut { .. } => Self::TimedOut(text),
             ClientError::InvalidResponse { .. } | ClientError::UnexpectedResponse { .. } => {
                 Self::Foreign(text)
@@ -53,6 +71,9 @@ impl AnswerProblem {
                 StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED,
                 Some(details),
             ) => Self::Foreign(text(details)),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(details)) => {
+                Self::CredentialsDenied(text(details))
+            }
             (_, Some(details)) => Self::Refused(text(details)),
         }
     }
@@ -61,8 +82,16 @@ impl AnswerProblem {
     /// daemon. The lock says nothing new about a daemon that answers.
     fn summary(&self, lock: Option<&LockState>) -> Summary {
         let (is_late, problem) = match self {
-            Self::Refused(problem) | Self::Foreign(problem) => return Summary::quoted(problem),
-            Self::NotAsked(problem) | Self::Unreachable(problem) => (false, problem),
+            Self::CredentialsDenied(problem) | Self::Refused(problem) | Self::Foreign(problem) => {
+                return Summary::quoted(problem);
+            }
+            // A daemon that holds the lock may listen on the socket, and this user cannot know it.
+            Self::SocketDenied(problem) if lock != Some(&LockState::Free) => {
+                return Summary::quoted(problem);
+            }
+            Self::NotAsked(problem) | Self::Unreachable(problem) | Self::SocketDenied(problem) => {
+                (false, problem)
+            }
             Self::TimedOut(problem) => (true, problem),
         };
         let problem = problem.clone();
@@ -84,6 +113,8 @@ impl AnswerProblem {
             Self::NotAsked(text)
             | Self::Unreachable(text)
             | Self::TimedOut(text)
+            | Self::SocketDenied(text)
+            | Self::CredentialsDenied(text)
             | Self::Refused(text)
             | Self::Foreign(text) => text,
         }
@@ -98,10 +129,26 @@ impl AnswerProblem {
                 let summary = Observation::ProbablyOtherVersion { version };
                 Finding::new(check, Verdict::Warning, summary)
             }
-            Self::NotAsked(_) | Self::Unreachable(_) | Self::TimedOut(_) | Self::Refused(_) => {
-                Finding::without_daemon(check, DoctorCheck::ServiceAnswers)
-            }
+            Self::NotAsked(_)
+            | Self::Unreachable(_)
+            | Self::TimedOut(_)
+            | Self::SocketDenied(_)
+            | Self::CredentialsDenied(_)
+            | Self::Refused(_) => Finding::without_daemon(check, DoctorCheck::ServiceAnswers),
         }
+    }
+
+    /// Returns the finding about the answers. A restart of the daemon does not help a command that
+    /// may not ask it.
+    fn answer_finding(&self, lock: Option<&LockState>) -> Finding {
+        let case = match self {
+            Self::SocketDenied(_) if lock == Some(&LockState::Free) => None,
+            Self::SocketDenied(_) => Some(CheckCase::SocketDenied),
+            Self::CredentialsDenied(_) => Some(CheckCase::CredentialsDenied),
+            _ => None,
+        };
+        let finding = Finding::new(DoctorCheck::ServiceAnswers, Verdict::Error, self.summary(lock));
+        Finding { case, ..finding }
     }
 }
 
@@ -172,13 +219,9 @@ impl DaemonView {
     /// Returns what the answers, or their absence, say about the daemon.
     /// `lock` is the lock of the state directory, if it is known.
     pub(super) fn local_findings(&self, lock: Option<&LockState>) -> Vec<Finding> {
-        let check = DoctorCheck::ServiceAnswers;
         let own = env!("CARGO_PKG_VERSION");
         match (&self.problem, &self.version) {
-            (Some(problem), _) => vec![
-                Finding::new(check, Verdict::Error, problem.summary(lock)),
-                problem.version_finding(),
-            ],
+            (Some(problem), _) => vec![problem.answer_finding(lock), problem.version_finding()],
             (None, Some(version)) if version == own => {
                 let summary = Observation::SameVersion { version: own.to_owned() };
                 vec![Finding::new(DoctorCheck::ProgramVersion, Verdict::Ok, summary)]
@@ -189,6 +232,40 @@ impl DaemonView {
                 vec![Finding::new(DoctorCheck::ProgramVersion, Verdict::Warning, summary)]
             }
         }
+    }
+}
+
+/// Returns the daemon at `--url`, with the token and the certificates for it, or `None` without
+/// `--url`.
+///
+/// # Errors
+/// Returns a message if the options are invalid, or if a file that they name cannot be used.
+pub(super) async fn remote_daemon(
+    connection: &ConnectionArgs,
+) -> Result<Option<DaemonAddress>, String> {
+    if connection.daemon_url.is_none() {
+        return Ok(None);
+    }
+    let token = std::env::var("IMAGESTORE_AGENT_TOKEN").ok().map(Secret::new);
+    let ConnectionArgs { token_file, ca_file, client_cert, client_key, .. } = connection;
+    let files: Vec<&Path> = [token_file, ca_file, client_cert, client_key]
+        .into_iter()
+        .filter_map(Option::as_deref)
+        .collect();
+    let unread = |problem: String| {
+        const OPTIONS: &str = "--token-file, --ca-file, --client-cert or --client-key";
+        format!("cannot read a file that {OPTIONS} names: {problem}")
+    };
+    try_files(&files, FILES_TIMEOUT).await.map_err(unread)?;
+    let connection = connection.clone();
+    let read = move || {
+        let address = daemon_address(&connection, &Settings::built_in(), token);
+        address.map_err(|error| error.to_string())
+    };
+    // A pipe may have no writer.
+    match run_blocking(Instant::now() + FILES_TIMEOUT, read).await {
+        Ok(address) => address.map(Some),
+        Err(error) => Err(unread(error.to_string())),
     }
 }
 
@@ -205,7 +282,7 @@ pub(super) fn list(body: &Value, key: &str) -> Vec<Value> {
 /// Sends one question.
 pub(super) async fn ask(daemon: &DaemonAddress, path: &str) -> Result<Value, AnswerProblem> {
     let reply = daemon.send_request_within(ANSWER_TIMEOUT, Method::GET, path).await;
-    let reply = reply.map_err(|error| AnswerProblem::of_client(&error))?;
+    let reply = reply.map_err(|error| AnswerProblem::of_client(daemon, &error))?;
     if reply.status == StatusCode::OK && reply.body.is_object() {
         return Ok(reply.body);
     }
@@ -288,5 +365,29 @@ mod tests {
             let text = findings[0].summary.text(Language::English);
             assert_eq!((found.as_slice(), text.as_str()), (&expected[..], summary));
         }
+    }
+
+    #[test]
+    fn a_refusal_of_this_command_has_the_action_that_helps_it() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let denied = ClientError::Unreachable { address: "x".into(), source: denied };
+        let socket = DaemonAddress::Socket("/run/x".into());
+        let url = DaemonAddress::at_url("http://127.0.0.1:1", None).unwrap();
+        let reply = |status| {
+            AnswerProblem::of_reply(status, &json!({"error": {"details": "it is refused"}}))
+        };
+        for (problem, case) in [
+            (reply(StatusCode::UNAUTHORIZED), Some(CheckCase::CredentialsDenied)),
+            (reply(StatusCode::FORBIDDEN), Some(CheckCase::CredentialsDenied)),
+            (reply(StatusCode::TOO_MANY_REQUESTS), None),
+            (AnswerProblem::of_client(&socket, &denied), Some(CheckCase::SocketDenied)),
+            // A rule of the firewall.
+            (AnswerProblem::of_client(&url, &denied), None),
+        ] {
+            assert_eq!(problem.answer_finding(None).case, case, "{problem:?}");
+        }
+        // This daemon does not run.
+        let problem = AnswerProblem::of_client(&socket, &denied);
+        assert_eq!(problem.answer_finding(Some(&LockState::Free)).case, None);
     }
 }

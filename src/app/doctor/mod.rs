@@ -6,7 +6,9 @@
 //! - It goes on after a failure: a check that could not run says what it needs.
 //! - A chosen check that could not run because no daemon answers brings the finding
 //!   `service.answers`, which is an error then.
-//! - Every question to the daemon, to systemd and to another process has a deadline.
+//! - Every question to the daemon, to systemd and to another process has a deadline, and so has
+//!   every file that the options, the settings or `TMPDIR` name.
+//! - The files of the options are read once. A pipe gives a token to all rounds of `--wait`.
 //! - The exit status is 0 if nothing is wrong, 1 if something is (with `--strict` also for a
 //!   warning), and 2 for wrong arguments.
 //! - A signal that ends it leaves no copy of the ledger behind.
@@ -25,6 +27,7 @@ mod daemon_view;
 mod lock_holder;
 mod offline;
 mod output;
+mod path_worker;
 mod report;
 mod requested;
 mod service;
@@ -43,13 +46,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::process::{ExitStatus, ending_signal};
 use crate::catalog::{DoctorCheck, Language, Observation, ROUND_LABELS};
-use crate::cli::{ConnectionArgs, DoctorArgs, daemon_address};
+use crate::cli::{ConnectionArgs, DaemonAddress, DoctorArgs};
 use crate::common::{Clock as _, SystemClock, print_json, print_text, report_line, run_blocking};
 use crate::diagnosis::{ClockFacts, Finding, Verdict, diagnose_clock, diagnose_state_dir};
-use crate::model::Secret;
 use crate::settings::{ListenUse, Settings, environment_variables};
 use crate::wire::FindingBody;
-use daemon_view::DaemonView;
+use daemon_view::{DaemonView, remote_daemon};
 use offline::OfflineView;
 use output::{Report, list_checks, listed_checks, prepare_output};
 use report::{Background, make_report, write_report_file};
@@ -57,6 +59,7 @@ use requested::RequestedChecks;
 use state_files::StateView;
 
 pub use configured::{SETTINGS_WORKER, settings_worker_main};
+pub use path_worker::{PATH_WORKER, path_worker_main};
 pub use state_files::STATE_WORKER;
 pub use state_worker::state_worker_main;
 
@@ -64,6 +67,9 @@ pub use state_worker::state_worker_main;
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time between two rounds of `--wait`.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum time to read the files that the options name, such as a token from a pipe, or the
+/// settings.
+const FILES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The checks that the daemon makes of itself. The others need no answer.
 const MADE_BY_DAEMON: [DoctorCheck; 3] = [
@@ -117,10 +123,17 @@ async fn check_and_show(
     language: Language,
 ) -> ExitStatus {
     let deadline = args.wait.map(|wait| Instant::now() + wait);
+    let remote = match remote_daemon(&args.connection).await {
+        Ok(remote) => remote,
+        Err(problem) => {
+            report_line(problem);
+            return ExitStatus::Failed;
+        }
+    };
     let mut requested = RequestedChecks::of_options(args);
-    let mut round = async || examine(args, config, language, &mut requested).await;
+    let mut round = async || examine(args, config, remote.as_ref(), language, &mut requested).await;
     let report = match (round().await, deadline) {
-        (Ok(first), Some(deadline)) => wait_until_well(first, language, deadline, round).await,
+        (Ok(first), Some(deadline)) => Ok(wait_until_well(first, language, deadline, round).await),
         (first, _) => first,
     };
     match report {
@@ -157,10 +170,11 @@ async fn write_report(args: &DoctorArgs, report: &Report, exit: ExitStatus) -> E
     }
 }
 
-/// Makes one round of all checks.
+/// Makes one round of all checks. `remote` is the daemon at `--url`.
 async fn examine(
     args: &DoctorArgs,
     config: Option<&Path>,
+    remote: Option<&DaemonAddress>,
     language: Language,
     requested: &mut RequestedChecks,
 ) -> Result<Report, String> {
@@ -170,16 +184,15 @@ async fn examine(
         tokio::join!(check_service(is_about_daemon), configured::check_settings(config));
     let loaded = match checked.is_hung {
         true => Err(()),
-        false => load_settings(&args.connection, config),
+        false => load_settings(&args.connection, config).await,
     };
     let mut local: Vec<Finding> = service.into_iter().collect();
     if is_about_daemon {
         local.push(checked.finding);
     }
     let settings = loaded.as_ref().map_or_else(|_| Settings::built_in(), Clone::clone);
-    let token = std::env::var("IMAGESTORE_AGENT_TOKEN").ok().map(Secret::new);
-    let daemon =
-        daemon_address(&args.connection, &settings, token).map_err(|error| error.to_string())?;
+    let socket = || DaemonAddress::Socket(settings.server.socket.clone());
+    let daemon = remote.cloned().unwrap_or_else(socket);
     // With invalid settings, the place of the state directory is not known.
     let looks_at_state = is_local && loaded.is_ok();
     let state = look_at_state(looks_at_state, &settings).await;
@@ -298,16 +311,19 @@ async fn check_service(is_wanted: bool) -> Option<Finding> {
     Some(service::diagnose_service().await)
 }
 
-fn load_settings(connection: &ConnectionArgs, config: Option<&Path>) -> Result<Settings, ()> {
-    // A command with --url may not be able to read the settings of the daemon.
-    let loaded = match connection.daemon_url {
-        Some(_) => {
-            Settings::load_lenient(config, environment_variables()).map(|(loaded, _)| loaded)
-        }
-        None => Settings::load_for(ListenUse::Replaced, config, environment_variables())
-            .map(|loaded| loaded.settings),
+async fn load_settings(connection: &ConnectionArgs, config: Option<&Path>) -> Result<Settings, ()> {
+    let (is_remote, config) = (connection.daemon_url.is_some(), config.map(Path::to_owned));
+    let load = move || {
+        let (config, variables) = (config.as_deref(), environment_variables());
+        // A command with --url may not be able to read the settings of the daemon.
+        let loaded = match is_remote {
+            true => Settings::load_lenient(config, variables).map(|(loaded, _)| loaded),
+            false => Settings::load_for(ListenUse::Replaced, config, variables)
+                .map(|loaded| loaded.settings),
+        };
+        loaded.map_err(drop)
     };
-    loaded.map_err(drop)
+    run_blocking(Instant::now() + FILES_TIMEOUT, load).await.map_err(drop).flatten()
 }
 
 /// Returns the check of a finding of the daemon, or `None` if this version does not know it.
@@ -321,19 +337,19 @@ fn check_order(check: &Value) -> (String, Option<DoctorCheck>) {
 }
 
 /// Repeats the checks with `--wait` until all is well or the time is over. Says on stderr what it
-/// waits for, each time that this changes. A round that does not end in time does not count.
+/// waits for, each time that this changes. A round that fails or does not end in time does not
+/// count.
 async fn wait_until_well(
     mut report: Report,
     language: Language,
     deadline: Instant,
     mut round: impl AsyncFnMut() -> Result<Report, String>,
-) -> Result<Report, String> {
-    let mut named_cause = String::new();
+) -> Report {
+    let (mut cause, mut named_cause) = (report.worst_cause(language), String::new());
     while report.worst() > Verdict::Ok {
-        let cause = report.worst_cause(language);
         if cause != named_cause {
             report_line(format_args!("{}{cause}", ROUND_LABELS.waiting.marked(language)));
-            named_cause = cause;
+            named_cause.clone_from(&cause);
         }
         let next_round = Instant::now() + ROUND_INTERVAL;
         if next_round >= deadline {
@@ -341,11 +357,15 @@ async fn wait_until_well(
         }
         sleep_until(next_round).await;
         match timeout_at(deadline, round()).await {
-            Ok(next) => report = next?,
+            Ok(Ok(next)) => {
+                cause = next.worst_cause(language);
+                report = next;
+            }
+            Ok(Err(problem)) => cause = problem,
             Err(_) => break,
         }
     }
-    Ok(report)
+    report
 }
 
 #[cfg(test)]
@@ -372,11 +392,33 @@ mod tests {
             Ok(report(Verdict::Warning, "later"))
         };
         let first = || report(Verdict::Error, "first");
-        let last = wait_until_well(first(), Language::English, deadline, round).await.unwrap();
+        let last = wait_until_well(first(), Language::English, deadline, round).await;
         assert_eq!((rounds.get(), &last.checks[0]["id"]), (2, &"later".into()));
         assert!(Instant::now() >= deadline);
         // No time is left after the first round.
-        let last = wait_until_well(first(), Language::English, deadline, round).await.unwrap();
+        let last = wait_until_well(first(), Language::English, deadline, round).await;
         assert_eq!((rounds.get(), &last.checks[0]["id"]), (2, &"first".into()));
+    }
+
+    #[tokio::test]
+    async fn a_round_that_fails_leaves_the_report_before_it_and_does_not_end_the_wait() {
+        let rounds = std::cell::Cell::new(0);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let round = async || {
+            rounds.set(rounds.get() + 1);
+            match rounds.get() {
+                1 | 2 => Err("no store has the name".to_owned()),
+                _ => Ok(report(Verdict::Ok, "later")),
+            }
+        };
+        let first = report(Verdict::Error, "first");
+        let last = wait_until_well(first, Language::English, deadline, round).await;
+        assert_eq!((rounds.get(), &last.checks[0]["id"]), (3, &"later".into()));
+
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let fails = async || Err("no store has the name".to_owned());
+        let first = report(Verdict::Error, "first");
+        let last = wait_until_well(first, Language::English, deadline, fails).await;
+        assert_eq!(&last.checks[0]["id"], "first");
     }
 }

@@ -2,11 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "the folder of the copy, and no image directory")]
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use nix::unistd::mkdtemp;
-
 use super::child::{ChildError, run_worker};
+use super::path_worker::create_temporary_folder;
 use super::state_report::{CopyState, KeyState, LockState, StateReport, StateRequest};
 use crate::common::SystemUser;
 use crate::diagnosis::{KeyFact, StateDirFacts, StateDiskFact};
@@ -18,15 +19,17 @@ pub const STATE_WORKER: &str = "state-worker";
 /// Maximum time for the look at the state directory, with the copy of the ledger. The copy of
 /// 256 MiB takes about a second on a local disk.
 const STATE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Maximum time to create or to remove the folder of the copy.
+const FOLDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A private folder that is removed at the end.
 #[derive(Debug)]
 pub(super) struct CopyFolder(PathBuf);
 
 impl CopyFolder {
-    /// Creates the folder, which only this user can use (`mkdtemp(3)`).
-    fn create() -> nix::Result<Self> {
-        mkdtemp(&std::env::temp_dir().join("imagestore-agent-doctor-XXXXXX")).map(Self)
+    /// Creates the folder. There is none if its disk denies it or hangs.
+    async fn create() -> Option<Self> {
+        create_temporary_folder(FOLDER_TIMEOUT).await.map(Self)
     }
 
     /// Returns the path.
@@ -37,8 +40,17 @@ impl CopyFolder {
 
 impl Drop for CopyFolder {
     fn drop(&mut self) {
-        // A copy that cannot be removed is still private.
-        let _ = std::fs::remove_dir_all(&self.0);
+        let path = self.0.clone();
+        let (done, ended) = mpsc::sync_channel(1);
+        // A copy that cannot be removed is still private, and its disk does not hold this process.
+        let remove = move || {
+            let _ = std::fs::remove_dir_all(&path);
+            let _ = done.send(());
+        };
+        match thread::Builder::new().spawn(remove) {
+            Ok(_) => drop(ended.recv_timeout(FOLDER_TIMEOUT)),
+            Err(_) => drop(std::fs::remove_dir_all(&self.0)),
+        }
     }
 }
 
@@ -55,15 +67,15 @@ pub(super) struct StateView {
 impl StateView {
     /// Looks at the state directory, and copies the ledger if no daemon uses it.
     pub(super) async fn look(state: &StateSettings) -> Self {
-        let folder = CopyFolder::create();
+        let folder = CopyFolder::create().await;
         let request = StateRequest {
             dir: state.dir.clone(),
             key_file: state.master_key_file.clone(),
-            copy_to: folder.as_ref().ok().map(|folder| folder.path().to_owned()),
+            copy_to: folder.as_ref().map(|folder| folder.path().to_owned()),
         };
         let report = ask_worker(&request).await;
         let is_copied = report.as_ref().is_ok_and(|report| report.ledger == CopyState::Copied);
-        let copy = folder.ok().filter(|_| is_copied);
+        let copy = folder.filter(|_| is_copied);
         Self { report, is_key_configured: state.master_key_file.is_some(), copy }
     }
 

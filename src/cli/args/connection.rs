@@ -14,7 +14,7 @@ pub struct CommonArgs {
 }
 
 /// The address of the daemon, and the credentials for it; its Unix socket if no URL is given.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reaching the daemon")]
 pub struct ConnectionArgs {
     /// Connect to this address instead of the Unix socket, such as http://127.0.0.1:7811 or

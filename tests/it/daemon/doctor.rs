@@ -1,9 +1,11 @@
 //! The command `doctor` beside a real daemon: its findings, its languages and its exit status.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::agent::Agent;
+use crate::support::agent::{Agent, PROGRAM};
 use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -149,6 +151,51 @@ async fn a_daemon_that_is_down_or_does_not_answer_is_the_finding() {
     assert!(text.contains("cannot reach the daemon") && text.contains("systemctl"), "{text}");
 }
 
+#[tokio::test]
+async fn a_command_that_may_not_ask_the_daemon_gets_no_advice_to_restart_it() {
+    needs_root!();
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = Agent::installed(dir.path(), "");
+    agent.start();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "another-session\n").unwrap();
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&token, 0o600);
+    let url = format!("http://{}", agent.address());
+    let options = ["--url", &url, "--token-file", token.to_str().unwrap()];
+    let (code, body) = findings(&agent, &options);
+    let refused = finding(&body, "service.answers");
+    assert_eq!((code, &refused["verdict"]), (1, &"error".into()), "{body:#}");
+    let remedy = refused["remedy"]["text"].as_str().unwrap();
+    assert!(remedy.contains("--token-file") && !remedy.contains("restart"), "{remedy}");
+    assert!(refused["summary"].as_str().unwrap().contains("answers 401"), "{refused}");
+    let (_, text, _) = doctor(&agent, &[&options[..], &["--lang", "zh"]].concat());
+    assert!(text.contains("令牌") && !text.contains("systemctl"), "{text}");
+
+    // A socket of a user that is not the one of the command.
+    let open = tempfile::tempdir().unwrap();
+    mode(open.path(), 0o755);
+    let (socket, config) = (open.path().join("agent.sock"), open.path().join("agent.toml"));
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    mode(&socket, 0o600);
+    let state = open.path().join("state");
+    let settings = format!(
+        "[storage]\nallowed_roots = [\"/srv\"]\n[server]\nsocket = {socket:?}\n[state]\ndir = {state:?}\n"
+    );
+    std::fs::write(&config, settings).unwrap();
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", PROGRAM])
+        .args(["doctor", "--json", "--config", config.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let denied = finding(&body, "service.answers");
+    let remedy = denied["remedy"]["text"].as_str().unwrap();
+    assert!(remedy.contains("group of the daemon") && !remedy.contains("restart"), "{denied}");
+}
+
 #[test]
 fn the_status_tells_a_warning_only_if_it_is_asked_to() {
     let dir = tempfile::tempdir().unwrap();
@@ -181,7 +228,9 @@ fn the_status_tells_a_warning_only_if_it_is_asked_to() {
         (&["--check", "nothing"][..], 2),
         (&["--wait", "soon"], 2),
         (&["--lang", "fr"], 2),
-        (&["--list-checks", "--json"], 2),
+        (&["--list-checks", "--check", "mount"], 2),
+        (&["--list-checks", "--wait", "1s"], 2),
+        (&["--list-checks", "a-store"], 2),
         (&["--list-checks"], 0),
     ] {
         let (found, text, errors) = doctor(&agent, options);
@@ -189,4 +238,15 @@ fn the_status_tells_a_warning_only_if_it_is_asked_to() {
     }
     let (_, list, _) = doctor(&agent, &["--list-checks"]);
     assert!(list.lines().count() > 25 && list.contains("ssh.host_key"), "{list}");
+    // The options of the program and of its output count here too.
+    let config = agent.path("agent.toml");
+    let config = config.to_str().unwrap();
+    assert_eq!(doctor(&agent, &["--list-checks", "--lang", "en", "--config", config]).1, list);
+    let (code, chinese, errors) = doctor(&agent, &["--list-checks", "--lang", "zh"]);
+    assert!(code == 0 && chinese.contains("配置文件"), "{chinese} {errors}");
+    let (code, body) = findings(&agent, &["--list-checks"]);
+    let first = &body["checks"][0];
+    assert_eq!((code, &first["id"]), (0, &"program.version".into()), "{body:#}");
+    assert!(list.contains(first["meaning"].as_str().unwrap()), "{body:#}");
+    assert_eq!(body["checks"].as_array().unwrap().len(), list.lines().count());
 }

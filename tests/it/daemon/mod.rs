@@ -20,6 +20,7 @@ mod descriptors;
 mod directory_damage;
 mod disk_faults;
 mod doctor;
+mod doctor_ends;
 mod doctor_live;
 mod doctor_matrix;
 mod doctor_offline;
