@@ -73,7 +73,7 @@ fn service_answers(facts: &DaemonFacts<'_>) -> Finding {
 }
 
 /// Returns the receiver in use, or the setting that names the receivers.
-pub(super) fn destination_or_setting(destination: Option<&str>) -> String {
+pub fn destination_or_setting(destination: Option<&str>) -> String {
     destination.unwrap_or(CALLBACK_URLS).to_owned()
 }
 

@@ -35,7 +35,7 @@ pub use certificate::{
     CertificateFact, CertificateFacts, NOT_AFTER, NOT_BEFORE, SHA256, diagnose_certificate,
 };
 pub use clock::{ClockFacts, diagnose_clock};
-pub use daemon::{DaemonFacts, DeliveryFact, diagnose_daemon};
+pub use daemon::{DaemonFacts, DeliveryFact, destination_or_setting, diagnose_daemon};
 pub use finding::{Finding, FindingEvidence, ProblemWord, Verdict};
 pub use reason_check::{check_of_condition, check_of_reason};
 pub use sandbox::{SandboxFacts, diagnose_sandbox};

@@ -7,6 +7,7 @@ use super::store_line::{SHOWN_DIGITS, first_digits, lasting_status};
 use super::{pad_to_width, raw_str_field, str_field};
 use crate::catalog::{FINDING_LABELS, Language, Observation, Text, total_phrase, unchecked_phrase};
 use crate::common::Timestamp;
+use crate::diagnosis::destination_or_setting;
 
 /// The number of columns of a label, with the blanks behind it.
 const LABEL_WIDTH: usize = 10;
@@ -177,12 +178,14 @@ fn write_finding(finding: &Value, language: Language, text: &mut String) {
 }
 
 fn reported(delivery: &Value, language: Language) -> String {
-    let destination = str_field(delivery, "destination");
+    let known = str_field(delivery, "destination");
+    // No receiver is in use while none can be reached.
+    let destination = destination_or_setting(Some(known.as_str()).filter(|it| !it.is_empty()));
     let pending = delivery.get("pending").and_then(Value::as_u64).unwrap_or_default();
     let reply = str_field(delivery, "lastReply");
     let count = pending.to_string();
-    let observation = match (pending, destination.is_empty(), reply.is_empty()) {
-        (_, true, true) => return String::new(),
+    let observation = match (pending, known.is_empty(), reply.is_empty()) {
+        (0, true, _) => return String::new(),
         (0, ..) => Observation::NoticesDelivered { destination },
         (_, _, true) => Observation::NoticesWait { pending: count, destination },
         (_, _, false) => Observation::NoticesRejected { pending: count, destination, reply },
@@ -291,5 +294,24 @@ mod tests {
         ] {
             assert!(chinese.contains(part), "{part}: {chinese}");
         }
+    }
+
+    #[test]
+    fn waiting_notices_without_a_receiver_name_the_setting() {
+        let text = |delivery: Value| reported(&delivery, Language::English);
+        for (pending, reply, expected) in [
+            (0, json!(null), ""),
+            (5, json!(null), "5 notices wait for callback.urls"),
+            (
+                5,
+                json!("Connection refused"),
+                "5 notices wait for callback.urls; last reply: Connection refused",
+            ),
+        ] {
+            let delivery = json!({"destination": null, "pending": pending, "lastReply": reply});
+            assert_eq!(text(delivery), expected);
+        }
+        let known = json!({"destination": "mn-1:8080", "pending": 0, "lastReply": null});
+        assert_eq!(text(known), "mn-1:8080 has every notice");
     }
 }
