@@ -7,6 +7,7 @@ use tracing::{debug, info};
 
 use super::auth::Principal;
 use super::error::{AccessDenial, ApiError};
+use crate::common::string_enum;
 use crate::model::{Reason, StoreUuid};
 
 /// Target of the audit lines, which distinguishes them from all others, and of the span around
@@ -16,6 +17,40 @@ pub const AUDIT_TARGET: &str = "audit";
 /// Name of the events of the audit lines of changes. The name is not written. The log keeps room
 /// for the events that have it.
 pub const AUDIT_CHANGE_EVENT: &str = "audited change";
+
+string_enum! {
+    /// The action in an audit line: the change or the check that a request asks for.
+    pub AuditAction {
+        /// A reconnect, also by an action that the body does not name.
+        Reconnect = "reconnect",
+        /// A change of a definition.
+        Update = "update",
+        /// A store that is enabled or disabled.
+        ChangeState = "change_state",
+        /// A store that is attached to a zone.
+        AttachZone = "attach_zone",
+        /// A store that is detached from a zone.
+        DetachZone = "detach_zone",
+        /// A host key that is accepted.
+        AcceptHostKey = "accept_host_key",
+        /// A store that is added.
+        Add = "add",
+        /// A store that is removed.
+        Remove = "remove",
+        /// A probe on request.
+        Probe = "probe",
+        /// An SSH login on request.
+        Login = "login",
+        /// A session that is opened.
+        LogIn = "log_in",
+        /// A session that is ended.
+        LogOut = "log_out",
+        /// A call that the daemon does not carry out.
+        Unsupported = "unsupported",
+        /// The connect command of the agent protocol.
+        AgentConnect = "agent_connect",
+    }
+}
 
 /// Writes the audit line of a denied request. A denial that is not `written` has the level DEBUG,
 /// because the log already has enough lines about denials.
@@ -32,19 +67,19 @@ pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, written: bool
 /// disconnects before that. In the second case the requested change may still complete.
 pub(crate) struct AuditRecord {
     caller: Principal,
-    action: &'static str,
+    action: AuditAction,
     store: Option<StoreUuid>,
     status: Option<u16>,
     reason: Option<Reason>,
 }
 
 impl AuditRecord {
-    pub(crate) fn new(caller: &Principal, action: &'static str, store: Option<StoreUuid>) -> Self {
+    pub(crate) fn new(caller: &Principal, action: AuditAction, store: Option<StoreUuid>) -> Self {
         Self { caller: caller.clone(), action, store, status: None, reason: None }
     }
 
     /// Sets the action that the request body names.
-    pub(crate) fn set_action(&mut self, action: &'static str) {
+    pub(crate) fn set_action(&mut self, action: AuditAction) {
         self.action = action;
     }
 
@@ -71,7 +106,7 @@ impl Drop for AuditRecord {
     fn drop(&mut self) {
         let (caller, role) = (self.caller.name(), self.caller.role());
         let kind = self.caller.kind();
-        let (action, store) = (self.action, self.store.map(tracing::field::display));
+        let (action, store) = (self.action.as_str(), self.store.map(tracing::field::display));
         let reason = self.reason.map(Reason::as_str);
         match self.status {
             Some(status) => {

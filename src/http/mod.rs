@@ -37,7 +37,7 @@ pub(super) mod tls;
 pub use api::health::{ClockWatch, DaemonInfo, ProcessStats, ProcessStatsFn, ReadinessCheck};
 pub use api::job::recorder::interrupted_job_body;
 pub use api::routes::{RouteMethod, served_paths};
-pub use audit::{AUDIT_CHANGE_EVENT, AUDIT_TARGET};
+pub use audit::{AUDIT_CHANGE_EVENT, AUDIT_TARGET, AuditAction};
 pub use auth::access_key::{AccessKeyTable, new_access_key_line};
 pub use auth::accounts::table::AccountTable;
 pub use auth::accounts::{Accounts, new_account_line};

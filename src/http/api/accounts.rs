@@ -11,7 +11,7 @@ use axum::response::Response;
 
 use super::{AppState, response};
 use crate::agent::StoreService;
-use crate::http::audit::AuditRecord;
+use crate::http::audit::{AuditAction, AuditRecord};
 use crate::http::auth::accounts::OpenedSession;
 use crate::http::auth::rate_limit::RequestSource;
 use crate::http::body::JsonBody;
@@ -30,7 +30,7 @@ pub(super) async fn log_in<S: StoreService>(
     let OpenedSession { session, caller, account_uuid, created, expires } = opened;
     let body = SessionResponse::new(&session, &account_uuid, created, expires, &state.dates);
     let response = response::json_response(StatusCode::OK, &body);
-    Ok(AuditRecord::new(&caller, "log_in", None).finish(Ok(response)))
+    Ok(AuditRecord::new(&caller, AuditAction::LogIn, None).finish(Ok(response)))
 }
 
 /// Reports if a session is open. A use of it does not extend it.
@@ -55,7 +55,7 @@ pub(super) async fn log_out<S: StoreService>(
     match state.accounts.log_out(&session) {
         Some(caller) => {
             let response = response::empty_response();
-            Ok(AuditRecord::new(&caller, "log_out", None).finish(Ok(response)))
+            Ok(AuditRecord::new(&caller, AuditAction::LogOut, None).finish(Ok(response)))
         }
         None => {
             source.count_named_session(&state.auth_failures)?;

@@ -17,7 +17,7 @@ use super::AppState;
 use super::response;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
 use crate::catalog::{Language, fault_action};
-use crate::http::audit::AuditRecord;
+use crate::http::audit::{AuditAction, AuditRecord};
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -43,7 +43,7 @@ pub(super) async fn handle_connect<S: StoreService>(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Response {
-    let mut audit = AuditRecord::new(&caller, "agent_connect", None);
+    let mut audit = AuditRecord::new(&caller, AuditAction::AgentConnect, None);
     let connection = async {
         caller.require_role(Role::Operate)?;
         reject_task_header(&headers)?;

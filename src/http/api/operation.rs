@@ -9,6 +9,7 @@ use super::response::{self, SchemaRequest};
 use crate::agent::{
     AddError, ReconnectError, StoreService, StoreSnapshot, UpdateError, UpdateRefusal,
 };
+use crate::http::audit::AuditAction;
 use crate::http::auth::Role;
 use crate::http::error::ApiError;
 use crate::model::{AddStore, AttemptFailure, PlacementChange, StoreUpdate, StoreUuid, Tags};
@@ -74,18 +75,24 @@ impl StoreOperation {
         }
     }
 
-    /// Returns the name of the operation in the audit log.
-    pub(super) fn name(&self) -> &'static str {
+    /// Returns the action of the operation in the audit log.
+    pub(super) fn audit_action(&self) -> AuditAction {
         match self {
-            Self::Add(_) => "add",
-            Self::Reconnect { .. } => "reconnect",
-            Self::Update { .. } => "update",
-            Self::AcceptHostKey { .. } => "accept_host_key",
-            Self::ChangePlacement { change: PlacementChange::State(_), .. } => "change_state",
-            Self::ChangePlacement { change: PlacementChange::AttachZone(_), .. } => "attach_zone",
-            Self::ChangePlacement { change: PlacementChange::DetachZone(_), .. } => "detach_zone",
-            Self::Remove { .. } => "remove",
-            Self::Unsupported { .. } => "unsupported",
+            Self::Add(_) => AuditAction::Add,
+            Self::Reconnect { .. } => AuditAction::Reconnect,
+            Self::Update { .. } => AuditAction::Update,
+            Self::AcceptHostKey { .. } => AuditAction::AcceptHostKey,
+            Self::ChangePlacement { change: PlacementChange::State(_), .. } => {
+                AuditAction::ChangeState
+            }
+            Self::ChangePlacement { change: PlacementChange::AttachZone(_), .. } => {
+                AuditAction::AttachZone
+            }
+            Self::ChangePlacement { change: PlacementChange::DetachZone(_), .. } => {
+                AuditAction::DetachZone
+            }
+            Self::Remove { .. } => AuditAction::Remove,
+            Self::Unsupported { .. } => AuditAction::Unsupported,
         }
     }
 

@@ -13,7 +13,7 @@ use super::query_string::QueryParameters;
 use super::response::SchemaRequest;
 use super::{AppState, StoreIdPath, ZonePath};
 use crate::agent::StoreService;
-use crate::http::audit::AuditRecord;
+use crate::http::audit::{AuditAction, AuditRecord};
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -51,7 +51,7 @@ async fn run_action<S: StoreService>(
     call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
-    let audit = AuditRecord::new(caller, "reconnect", store);
+    let audit = AuditRecord::new(caller, AuditAction::Reconnect, store);
     let parse = || {
         let store = store.ok_or(ApiError::InvalidUuid)?;
         let action = StoreAction::parse_action(path, &body.into_bytes()?)?;
@@ -68,7 +68,7 @@ pub(super) async fn attach_zone<S: StoreService>(
     call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
-    let audit = AuditRecord::new(&caller, "attach_zone", path.store);
+    let audit = AuditRecord::new(&caller, AuditAction::AttachZone, path.store);
     let parse = || {
         let (store, zone) = path.store.zip(path.zone).ok_or(ApiError::InvalidUuid)?;
         parse_attachment(&body.into_bytes()?)?;
@@ -85,7 +85,7 @@ pub(super) async fn detach_zone<S: StoreService>(
     schema: SchemaRequest,
     call: OptionalJobCall,
 ) -> Response {
-    let audit = AuditRecord::new(&caller, "detach_zone", path.store);
+    let audit = AuditRecord::new(&caller, AuditAction::DetachZone, path.store);
     let parse = || {
         let (store, zone) = path.store.zip(path.zone).ok_or(ApiError::InvalidUuid)?;
         let change = PlacementChange::DetachZone(zone);
@@ -101,7 +101,7 @@ pub(super) async fn add_store<S: StoreService>(
     call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
-    let audit = AuditRecord::new(&caller, "add", None);
+    let audit = AuditRecord::new(&caller, AuditAction::Add, None);
     let parse = || {
         let request = parse_add_store(&body.into_bytes()?, &state.allowed_roots)?;
         Ok(StoreOperation::Add(Box::new(request)))
@@ -117,7 +117,7 @@ pub(super) async fn remove_store<S: StoreService>(
     call: OptionalJobCall,
     uri: Uri,
 ) -> Response {
-    let audit = AuditRecord::new(&caller, "remove", store);
+    let audit = AuditRecord::new(&caller, AuditAction::Remove, store);
     let parse = || {
         let store = store.ok_or(ApiError::InvalidUuid)?;
         check_delete_mode(uri.query().unwrap_or_default())?;
@@ -189,7 +189,7 @@ fn parse_operation(
     parse: impl FnOnce() -> Result<StoreOperation, ApiError>,
 ) -> Result<StoreOperation, ApiError> {
     let operation = parse()?;
-    audit.set_action(operation.name());
+    audit.set_action(operation.audit_action());
     if let Some(store) = operation.store() {
         audit.set_store(store);
     }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use super::stores::health_response;
 use crate::agent::StoreService;
 use crate::http::api::{AppState, StoreIdPath};
-use crate::http::audit::AuditRecord;
+use crate::http::audit::{AuditAction, AuditRecord};
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -43,7 +43,11 @@ async fn run_check<S: StoreService>(
     body: JsonBody,
     check: RequestedCheck,
 ) -> Response {
-    let audit = AuditRecord::new(caller, check.as_str(), store);
+    let action = match check {
+        RequestedCheck::Probe => AuditAction::Probe,
+        RequestedCheck::Login => AuditAction::Login,
+    };
+    let audit = AuditRecord::new(caller, action, store);
     let running = async {
         caller.require_role(Role::Operate)?;
         let store = store.ok_or(ApiError::InvalidUuid)?;

@@ -20,7 +20,7 @@ use crate::http::api::routes::PathScope::Base;
 use crate::http::api::routes::Route;
 use crate::http::api::routes::RouteMethod::{Delete, Get, Post, Put};
 use crate::http::api::stores::run_operation;
-use crate::http::audit::AuditRecord;
+use crate::http::audit::{AuditAction, AuditRecord};
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -83,7 +83,7 @@ async fn fail_operation<S: StoreService>(
     job: OptionalJobCall,
     parse: impl FnOnce() -> Result<UnsupportedCall, ApiError>,
 ) -> Response {
-    let audit = AuditRecord::new(caller, "unsupported", None);
+    let audit = AuditRecord::new(caller, AuditAction::Unsupported, None);
     let parse = || Ok(StoreOperation::Unsupported { store: None, call: parse()? });
     // No such call has an answer with objects.
     run_operation(state, caller, SchemaRequest(false), audit, job, parse).await
