@@ -17,7 +17,9 @@ use super::{SpaceSharers, StoreSnapshot};
 use crate::catalog::{Language, forecast_phrase};
 use crate::common::{Timestamp, for_each_fairly};
 use crate::lifecycle::{CheckState, StoreChecks};
-use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, SpaceId, StoreUuid};
+use crate::model::{
+    Capacity, Condition, HostIdentity, RemoteMarker, SpaceId, StoreCheck, StoreUuid,
+};
 use crate::probe::marker_path;
 
 /// A condition that is active now.
@@ -139,14 +141,13 @@ pub(super) fn condition_message(condition: Condition, snapshot: &StoreSnapshot) 
 
 /// Names the checks that do not end, and the obstacles.
 fn overdue_checks(checks: &StoreChecks) -> String {
-    let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
-    let overdue = named.into_iter().filter(|(_, check)| check.is_overdue());
+    let overdue = checks.all().into_iter().filter(|(_, check)| check.is_overdue());
     let texts: Vec<String> = overdue.map(|(name, check)| overdue_check(name, check)).collect();
     texts.join("; ")
 }
 
 /// Describes one check that was due and does not end.
-fn overdue_check(name: &str, check: &CheckState) -> String {
+fn overdue_check(name: StoreCheck, check: &CheckState) -> String {
     let since = match check.last {
         Some(at) => format!("the check {name} has not ended since {at}"),
         None => format!("the check {name} has not ended since the daemon started"),

@@ -32,6 +32,23 @@ string_enum! {
 }
 
 impl ZstackCode {
+    /// Returns the fixed text of the code in an error response (`conf/errorCodes/*.xml` of ZStack).
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::ConnectFailed => "Unable to connect a backup storage",
+            Self::CreateFailed => "Failed to create a resource",
+            Self::NotFound => "Resource not found",
+            Self::DeleteFailed => "Failed to delete a resource",
+            Self::OperationFailed => "An operation failed",
+            Self::InvalidArgument => "One or more API argument is invalid",
+            Self::ManagementUnavailable => "The management node is unavailable",
+            Self::NotSupported => "The operation is not implemented or not supported yet",
+            Self::LoginRefused => "Unable to authenticate a user",
+            Self::SessionInvalid => "The session is invalid or has expired",
+            Self::NotPermitted => "Permission denied",
+        }
+    }
+
     /// Returns the meaning, and the action that helps.
     pub const fn advice(self) -> Advice {
         match self {

@@ -22,10 +22,30 @@ string_enum! {
         Internal = "70",
         /// A state directory that is in use.
         Locked = "75",
+        /// SIGINT.
+        Interrupted = "130",
+        /// SIGTERM.
+        Terminated = "143",
     }
 }
 
 impl ExitCause {
+    /// Returns the name that systemd prints behind the code (`64/USAGE`), in lower case, or `None`
+    /// if it has none.
+    pub(super) const fn system_name(self) -> Option<&'static str> {
+        match self {
+            Self::Success => Some("success"),
+            Self::Failure => Some("failure"),
+            Self::Usage => Some("invalidargument"),
+            Self::Settings => Some("usage"),
+            Self::Ledger => Some("dataerr"),
+            Self::Bind => Some("unavailable"),
+            Self::Internal => Some("software"),
+            Self::Locked => Some("tempfail"),
+            Self::Interrupted | Self::Terminated => None,
+        }
+    }
+
     /// Returns the meaning, and the action that helps.
     pub const fn advice(self) -> Advice {
         match self {
@@ -104,6 +124,26 @@ impl ExitCause {
                 action: Text {
                     en: "stop the other daemon, or give this one another `state.dir`",
                     zh: "停止另一个代理，或为本代理设置不同的 `state.dir`",
+                },
+            },
+            Self::Interrupted => Advice {
+                meaning: Text {
+                    en: "SIGINT ended a command, as Ctrl-C sends it. The code is 128 and the number of the signal.",
+                    zh: "命令被 SIGINT 终止，例如按下了 Ctrl-C。退出码是 128 加信号编号。",
+                },
+                action: Text {
+                    en: "run the command again if its result is needed",
+                    zh: "如果需要结果，再次运行该命令",
+                },
+            },
+            Self::Terminated => Advice {
+                meaning: Text {
+                    en: "SIGTERM ended a command, as a time limit or a service manager sends it. The code is 128 and the number of the signal.",
+                    zh: "命令被 SIGTERM 终止，例如超出了时限，或由服务管理器终止。退出码是 128 加信号编号。",
+                },
+                action: Text {
+                    en: "run the command again with a longer time limit if its result is needed",
+                    zh: "如果需要结果，放宽时限后再次运行该命令",
                 },
             },
         }

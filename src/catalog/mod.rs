@@ -1,5 +1,5 @@
 //! Layer 2. The catalog: the texts of every reason, remedy, condition, check, exit code, error
-//! code, message and runbook, in English and in Chinese, in one place.
+//! code, message, runbook and other word of the output, in English and in Chinese, in one place.
 //!
 //! # Guarantees
 //!
@@ -42,4 +42,4 @@ pub use reasons::reason_guidance;
 pub use remedies::{fault_action, fault_commands, remedy_text, short_fault_action};
 pub use runbook::{Runbook, RunbookText};
 pub use text::{PROGRAMS, Text};
-pub use topic::{Topic, closest_words, find_topics};
+pub use topic::{Term, TermKind, Topic, closest_words, find_topics};

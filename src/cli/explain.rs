@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::args::ExplainArgs;
 use crate::catalog::{
-    Advice, Guidance, KnownMessage, Language, RunbookText, Text, Topic, closest_words,
+    Advice, Guidance, KnownMessage, Language, Runbook, RunbookText, Text, Topic, closest_words,
     condition_guidance, find_topics, reason_guidance,
 };
 use crate::common::{print_json, print_text, report_text};
@@ -98,6 +98,7 @@ fn heading(topic: &Topic, language: Language) -> (String, Text) {
             Text { en: "a message of the management node", zh: "管理节点的消息" },
         ),
         Topic::Runbook(runbook) => (runbook.to_string(), Text { en: "a runbook", zh: "操作手册" }),
+        Topic::Term(term) => (term.word.to_owned(), term.kind.text()),
     }
 }
 
@@ -159,7 +160,13 @@ fn paragraph(topic: &Topic, language: Language) -> String {
             }
             line(ACTION, message.action.marked(language));
             if let Some(runbook) = message.runbook {
-                line(RUNBOOK, &format!("imagestore-agent explain {runbook}"));
+                line(RUNBOOK, &runbook_command(runbook));
+            }
+        }
+        Topic::Term(term) => {
+            line(MEANING, term.meaning.marked(language));
+            if let Some(runbook) = term.runbook {
+                line(RUNBOOK, &runbook_command(runbook));
             }
         }
         Topic::Runbook(runbook) => {
@@ -173,6 +180,10 @@ fn paragraph(topic: &Topic, language: Language) -> String {
         }
     }
     text
+}
+
+fn runbook_command(runbook: Runbook) -> String {
+    format!("imagestore-agent explain {runbook}")
 }
 
 fn guidance(topic: &Topic) -> Option<Guidance> {
@@ -220,6 +231,7 @@ fn entry(topic: &Topic, language: Language) -> Value {
         Topic::Code(_) => "zstack_code",
         Topic::Message(_) => "message",
         Topic::Runbook(_) => "runbook",
+        Topic::Term(term) => term.kind.as_str(),
     };
     add("kind", kind.into());
     if let Some(Guidance { meaning, impact, action }) = guidance(topic) {
@@ -242,6 +254,12 @@ fn entry(topic: &Topic, language: Language) -> Value {
             add("reasons", words(message.reasons.iter().map(|it| it.as_str()).collect()));
             add("conditions", words(message.conditions.iter().map(|it| it.as_str()).collect()));
             if let Some(runbook) = message.runbook {
+                add("runbook", runbook.as_str().into());
+            }
+        }
+        Topic::Term(term) => {
+            add("meaning", plain(term.meaning));
+            if let Some(runbook) = term.runbook {
                 add("runbook", runbook.as_str().into());
             }
         }

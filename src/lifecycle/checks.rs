@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::overdue::CheckWatch;
 use super::{CheckPolicy, LoginOutcome, ProbeOutcome};
 use crate::common::Timestamp;
-use crate::model::{Check, Fault, Reason};
+use crate::model::{Check, Fault, Reason, StoreCheck};
 
 /// The state of one check since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,12 @@ pub struct StoreChecks {
 }
 
 impl StoreChecks {
+    /// Returns each check with its state.
+    pub fn all(&self) -> [(StoreCheck, &CheckState); 3] {
+        let Self { examine, write, ssh, .. } = self;
+        [(StoreCheck::Examine, examine), (StoreCheck::Write, write), (StoreCheck::Ssh, ssh)]
+    }
+
     /// Records a probe and returns the faults that are now decided.
     pub(super) fn on_probed(
         &mut self,

@@ -39,7 +39,7 @@ pub use job::{
     StoredJob, StoredJobEnd,
 };
 pub use login_rejections::{LoginDigest, LoginRejections, MAX_TRIAL_LOGINS, TrialRejections};
-pub use reason::{Check, Reason};
+pub use reason::{Check, Reason, StoreCheck};
 pub use role::Role;
 pub use space::{
     Capacity, CapacityDay, DAY_SECONDS, DayFigures, ImplausibleCapacity, ImplausibleUse,

@@ -16,6 +16,18 @@ string_enum! {
     }
 }
 
+string_enum! {
+    /// A check of a store by the daemon, which has a state of its own.
+    pub StoreCheck {
+        /// The check that the directory is the right one and has plausible figures.
+        Examine = "examine",
+        /// The check that the directory can be written.
+        Write = "write",
+        /// The check that the login works, against the right host.
+        Ssh = "ssh",
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident $text:literal $check:ident $pace:ident;)+) => {
         string_enum! {

@@ -31,9 +31,9 @@ pub use request::{
 pub use response::{
     AttemptBody, AttemptOverLine, CapacityBody, CapacityHistoryBody, CapacityPoint,
     CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DIAGNOSIS_VERSION, DateFormat,
-    DeliveryBody, DiagnosisResponse, DiagnosisTotal, ERROR_CODES, EmptyResponse, ErrorCode,
-    ErrorResponse, EventLine, EventPageBody, FilesystemBody, FindingBody, ForecastBody, GapLine,
-    HealthBody, HistoryLine, HookSummary, HostKeyBody, HostProofBody, InitResponse, InventoryBody,
+    DeliveryBody, DiagnosisResponse, DiagnosisTotal, EmptyResponse, ErrorCode, ErrorResponse,
+    EventLine, EventPageBody, FilesystemBody, FindingBody, ForecastBody, GapLine, HealthBody,
+    HistoryLine, HookSummary, HostKeyBody, HostProofBody, InitResponse, InventoryBody,
     InventoryResponse, JobResponse, LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse,
     PageResponse, PartialInventory, PhaseLine, REMEDY_MARK, ReadinessResponse, ServerClass,
     SessionResponse, SessionValidityResponse, SingleStoreResponse, StoreSummary, StuckWorkerBody,

@@ -11,8 +11,9 @@ use imagestore_agent::catalog::{
     ZstackCode, condition_guidance, reason_guidance, remedy_text,
 };
 use imagestore_agent::cli::Args;
+use imagestore_agent::http::AuditAction;
 use imagestore_agent::model::{Check, Condition, Reason, Remedy};
-use imagestore_agent::wire::{ERROR_CODES, MAX_BODY_BYTES};
+use imagestore_agent::wire::MAX_BODY_BYTES;
 
 fn text(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -70,9 +71,7 @@ fn every_condition_has_its_row_with_its_remedy() {
 }
 
 #[test]
-fn every_error_code_and_exit_code_is_explained() {
-    let explained: BTreeSet<&str> = ZstackCode::ALL.iter().map(|code| code.as_str()).collect();
-    assert_eq!(explained, ERROR_CODES.iter().map(|(code, _)| *code).collect());
+fn every_exit_code_is_explained() {
     let exits = [
         ExitStatus::Ok,
         ExitStatus::Failed,
@@ -82,13 +81,25 @@ fn every_error_code_and_exit_code_is_explained() {
         ExitStatus::Bind,
         ExitStatus::Internal,
         ExitStatus::Locked,
+        ExitStatus::Interrupted,
+        ExitStatus::Terminated,
     ];
     let exits: Vec<String> = exits.iter().map(|exit| (*exit as u8).to_string()).collect();
     assert_eq!(exits, ExitCause::ALL.iter().map(|cause| cause.as_str()).collect::<Vec<_>>());
     let documented = text("docs/operations.md");
-    for cause in &ExitCause::ALL[3..] {
+    for cause in &ExitCause::ALL[3..8] {
         assert!(documented.contains(&format!("\n| {cause} | ")), "{cause}");
     }
+    assert!(documented.contains("130 or 143"));
+}
+
+#[test]
+fn the_actions_of_the_audit_log_are_listed() {
+    let api = text("docs/http-api.md");
+    let (_, list) = api.split_once("\n`action` is ").unwrap();
+    let (list, _) = list.split_once(". ").unwrap();
+    let listed: BTreeSet<&str> = list.split('`').skip(1).step_by(2).collect();
+    assert_eq!(listed, AuditAction::ALL.iter().map(|action| action.as_str()).collect());
 }
 
 /// Returns every text of the catalog.

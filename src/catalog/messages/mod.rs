@@ -4,5 +4,6 @@
 mod matching;
 mod table;
 
+pub(super) use matching::contains_sentence;
 pub use matching::find_messages;
 pub use table::{KNOWN_MESSAGES, KnownMessage};

@@ -81,11 +81,12 @@ pub enum Command {
     /// Manage the accounts with which ZStack's own clients log in.
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Explain a reason, a condition, a check, an exit code, an error code of ZStack or a message
-    /// of the management node. This needs no daemon and no settings.
+    /// Explain a reason, a condition, a check, an exit code, an error code of ZStack, a message of
+    /// the management node or another word of the output. This needs no daemon and no settings.
     ///
     /// The text may be a whole error message in English or Chinese: the longest known message in it
-    /// is explained, else the reasons in it. An unknown word ends with 1 and the closest words.
+    /// is explained, else the reasons, the error codes or the exit codes in it. An unknown word
+    /// ends with 1 and the closest words.
     Explain(ExplainArgs),
     /// Print the completions for a shell.
     Completions {

@@ -41,25 +41,9 @@ pub struct ErrorResponse<'a> {
     pub error: &'a ErrorCode,
 }
 
-/// Every error code with its fixed text (`conf/errorCodes/*.xml` of ZStack).
-pub const ERROR_CODES: &[(&str, &str)] = &[
-    ("BS.1500", "Unable to connect a backup storage"),
-    ("SYS.1002", "Failed to create a resource"),
-    ("SYS.1003", "Resource not found"),
-    ("SYS.1004", "Failed to delete a resource"),
-    ("SYS.1006", "An operation failed"),
-    ("SYS.1007", "One or more API argument is invalid"),
-    ("SYS.1012", "The management node is unavailable"),
-    ("SYS.1014", "The operation is not implemented or not supported yet"),
-    ("ID.1000", "Unable to authenticate a user"),
-    ("ID.1001", "The session is invalid or has expired"),
-    ("ID.1002", "Permission denied"),
-];
-
 /// Returns the fixed text of an error code.
 fn description(code: &str) -> &'static str {
-    let found = ERROR_CODES.iter().find(|(known, _)| *known == code);
-    found.map_or("An internal error happened", |(_, text)| text)
+    code.parse::<ZstackCode>().map_or("An internal error happened", ZstackCode::description)
 }
 
 impl ErrorCode {

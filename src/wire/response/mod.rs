@@ -24,7 +24,7 @@ pub use attempt::{AttemptBody, AttemptOverLine, PhaseLine};
 pub use capacity::{CapacityHistoryBody, CapacityPoint, ForecastBody};
 pub use date::DateFormat;
 pub use diagnosis::{DIAGNOSIS_VERSION, DiagnosisResponse, DiagnosisTotal, FindingBody};
-pub use error::{ERROR_CODES, ErrorCode, ErrorResponse, REMEDY_MARK, failure_text};
+pub use error::{ErrorCode, ErrorResponse, REMEDY_MARK, failure_text};
 pub use event_page::{EventLine, EventPageBody, GapLine};
 pub use history::HistoryLine;
 pub use inventory::{InventoryBody, InventoryResponse};

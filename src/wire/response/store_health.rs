@@ -13,7 +13,7 @@ use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, LastAttempt, StoreChecks};
 use crate::model::{
     Capacity, Condition, Fault, HostIdentity, HostKey, InodeCounts, MountLocation, MountedPart,
-    Reason, RemoteMarker, UnverifiedHost,
+    Reason, RemoteMarker, StoreCheck, UnverifiedHost,
 };
 
 /// A condition in the style of Kubernetes: `status` is `True`, `False` or `Unknown`.
@@ -40,14 +40,11 @@ pub struct ConditionBody {
 impl ConditionBody {
     /// Returns the conditions of the three checks.
     pub fn check_conditions(checks: &StoreChecks, language: Language) -> Vec<Self> {
-        let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
-        named
-            .into_iter()
-            .map(|(kind, check)| Self::check_condition(kind, check, language))
-            .collect()
+        let condition = |(kind, check)| Self::check_condition(kind, check, language);
+        Vec::from(checks.all().map(condition))
     }
 
-    fn check_condition(kind: &'static str, check: &CheckState, language: Language) -> Self {
+    fn check_condition(kind: StoreCheck, check: &CheckState, language: Language) -> Self {
         let of_fault = |fault: &Fault| {
             let meaning = reason_guidance(fault.reason()).meaning;
             annotated_phrase(meaning, fault.details(), language).into_owned()
@@ -68,7 +65,7 @@ impl ConditionBody {
             (Some(fault), Some(_)) => ("False", fault.reason().as_str(), of_fault(fault)),
         };
         Self {
-            kind,
+            kind: kind.as_str(),
             status,
             reason,
             message,
@@ -284,9 +281,9 @@ struct FinishedCheck {
 }
 
 impl FinishedCheck {
-    fn new(check: &'static str, took: Duration, fault: Option<&Fault>) -> Self {
+    fn new(check: StoreCheck, took: Duration, fault: Option<&Fault>) -> Self {
         let reason = fault.map(Fault::reason).map(Reason::as_str);
-        Self { check: Some(check), milliseconds: Some(rounded_millis(took)), reason }
+        Self { check: Some(check.as_str()), milliseconds: Some(rounded_millis(took)), reason }
     }
 }
 
@@ -295,13 +292,17 @@ impl From<&LastAttempt> for LastAttemptBody {
         let checks = match &last.outcome {
             Ok(outcome) => {
                 let (probe, login) = (&outcome.probe, &outcome.login);
-                let examine =
-                    FinishedCheck::new("examine", probe.took, probe.examined.as_ref().err());
+                let examine = FinishedCheck::new(
+                    StoreCheck::Examine,
+                    probe.took,
+                    probe.examined.as_ref().err(),
+                );
                 let write = probe.written.as_ref().map(|written| match written {
-                    Ok(written) => FinishedCheck::new("write", written.duration(), None),
-                    Err(fault) => FinishedCheck::new("write", probe.took, Some(fault)),
+                    Ok(written) => FinishedCheck::new(StoreCheck::Write, written.duration(), None),
+                    Err(fault) => FinishedCheck::new(StoreCheck::Write, probe.took, Some(fault)),
                 });
-                let ssh = FinishedCheck::new("ssh", login.took, login.outcome.as_ref().err());
+                let ssh =
+                    FinishedCheck::new(StoreCheck::Ssh, login.took, login.outcome.as_ref().err());
                 [Some(examine), write, Some(ssh)].into_iter().flatten().collect()
             }
             Err(fault) => {

@@ -3,10 +3,16 @@
 use std::process::{Command, Output, Stdio};
 
 use imagestore_agent::catalog::{DoctorCheck, ExitCause, Runbook, ZstackCode};
-use imagestore_agent::model::{Condition, Reason};
+use imagestore_agent::diagnosis::Verdict;
+use imagestore_agent::lifecycle::{Cause, RequestedCheck};
+use imagestore_agent::model::{
+    Check, Condition, EventKind, GapCause, HostEvidence, Obstacle, Reason, RemoteMarker, State,
+    Status, StoreCheck,
+};
 use serde_json::Value;
 
 use crate::support::agent::PROGRAM;
+use crate::support::api_description::document;
 
 /// Runs `explain` with these arguments, and with no locale but these variables.
 fn explain_in(locale: &[(&str, &str)], args: &[&str]) -> Output {
@@ -45,6 +51,94 @@ fn every_word_is_explained_in_both_languages() {
         assert!(english.contains("\n  action    "), "{english}");
         assert!(chinese.starts_with(&format!("{word}：")), "{chinese}");
         assert!(chinese.contains("\n  含义      ") && chinese.contains("\n  处理      "));
+    }
+}
+
+/// Returns the words of an enum with the kind that `explain --json` has for them.
+macro_rules! words_of {
+    ($kind:literal, $name:ty) => {
+        ($kind, <$name>::ALL.iter().map(|it| it.as_str()).collect::<Vec<&str>>())
+    };
+}
+
+#[test]
+fn every_word_of_the_output_is_explained_in_both_languages() {
+    let phases = &document()["components"]["schemas"]["AttemptPhase"]["properties"]["phase"];
+    let phases = phases["enum"].as_array().unwrap().iter().map(|it| it.as_str().unwrap());
+    for (kind, words) in [
+        words_of!("status", Status),
+        words_of!("state", State),
+        words_of!("store_check", StoreCheck),
+        words_of!("fault_subject", Check),
+        words_of!("event", EventKind),
+        words_of!("gap_cause", GapCause),
+        words_of!("host_evidence", HostEvidence),
+        words_of!("remote_marker", RemoteMarker),
+        words_of!("obstacle", Obstacle),
+        words_of!("attempt_cause", Cause),
+        words_of!("requested_check", RequestedCheck),
+        words_of!("verdict", Verdict),
+        ("attempt_phase", phases.collect()),
+    ] {
+        for word in words {
+            for (language, label) in [("en", "\n  meaning   "), ("zh", "\n  含义      ")] {
+                let text = explained(&[word, "--lang", language]);
+                assert!(text.contains(label), "{text}");
+                assert!(language == "zh" || text.is_ascii(), "{text}");
+                let json = explained(&[word, "--lang", language, "--json"]);
+                let document: Value = serde_json::from_str(&json).unwrap();
+                let entries = document["entries"].as_array().unwrap();
+                let is_known = entries.iter().any(|entry| {
+                    entry["kind"] == kind && entry["word"] == word && entry["meaning"].is_string()
+                });
+                assert!(is_known, "{kind} {word}: {document}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_status_names_its_runbook() {
+    for (word, status, runbook) in [
+        ("Connecting", "Connecting", "stuck-connecting"),
+        ("连接中", "Connecting", "stuck-connecting"),
+        ("Disconnected for 2 min", "Disconnected", "disconnected"),
+        ("失联 (Disconnected) 2 分钟", "Disconnected", "disconnected"),
+        ("失联", "Disconnected", "disconnected"),
+    ] {
+        let text = explained(&[word]);
+        assert!(text.contains(&format!("{status}: a status of a store\n")), "{word}: {text}");
+        let command = format!("\n  runbook   imagestore-agent explain {runbook}\n");
+        assert!(text.contains(&command), "{word}: {text}");
+    }
+    for word in ["Connected", "已连接", "已连接 (Connected)"] {
+        let text = explained(&[word]);
+        assert!(text.starts_with("Connected: a status of a store\n"), "{word}: {text}");
+    }
+}
+
+#[test]
+fn a_pasted_line_is_explained_as_it_was_printed() {
+    for (paste, head) in [
+        ("status=64/USAGE", "64: an exit code\n"),
+        (
+            "imagestore-agent.service: Main process exited, code=exited, status=75/TEMPFAIL",
+            "75: an exit code\n",
+        ),
+        ("退出码：64", "64: an exit code\n"),
+        ("exited with code 64", "64: an exit code\n"),
+        ("Unable to connect a backup storage", "BS.1500: an error code of ZStack\n"),
+        ("The session is invalid or has expired", "ID.1001: an error code of ZStack\n"),
+        (
+            r#"{"details": "\u7528\u6237\u540d\u3001\u5bc6\u7801\u6216\u8005\u7aef\u53e3\u53ef\u80fd\u662f\u9519\u8bef\u7684"}"#,
+            "User name or password or port number may be problematic: a message",
+        ),
+    ] {
+        let text = explained(&[paste]);
+        assert!(text.starts_with(head), "{paste}: {text}");
+    }
+    for unknown in ["try reconnecting i", "reconnect it", "code=killed, status=9/KILL"] {
+        assert_eq!(explain_in(&[], &[unknown]).status.code(), Some(1), "{unknown}");
     }
 }
 

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use imagestore_agent::catalog::DoctorCheck;
+use imagestore_agent::catalog::{DoctorCheck, ZstackCode};
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::diagnosis::Verdict;
 use imagestore_agent::http::{RouteMethod, served_paths};
 use imagestore_agent::lifecycle::{Cause, HistoryEntry, HistoryEvent, MeasuredSpace};
 use imagestore_agent::model::{
     AttemptFailure, AttemptId, Capacity, Check, Condition, Fault, HostEvidence, InodeCounts,
-    MountLocation, MountedPart, Obstacle, Reason, RemoteMarker, Role, State, Status, Tags,
+    MountLocation, MountedPart, Obstacle, Reason, RemoteMarker, Role, State, Status, StoreCheck,
+    Tags,
 };
 use imagestore_agent::wire::{
-    API_DESCRIPTION, ERROR_CODES, HistoryLine, MAX_BODY_BYTES, REMEDY_MARK, UnsupportedCall,
+    API_DESCRIPTION, HistoryLine, MAX_BODY_BYTES, REMEDY_MARK, UnsupportedCall,
 };
 use serde_json::{Value, json};
 
@@ -111,9 +112,9 @@ fn the_words_are_those_of_the_program() {
         ("AttemptCause", texts!(Cause)),
         ("DoctorCheck", texts!(DoctorCheck)),
         ("Verdict", texts!(Verdict)),
-        ("CheckType", vec!["examine", "write", "ssh"]),
+        ("CheckType", texts!(StoreCheck)),
         ("CallerRole", texts!(Role)),
-        ("ErrorCodeWord", ERROR_CODES.iter().map(|(code, _)| *code).collect()),
+        ("ErrorCodeWord", texts!(ZstackCode)),
     ] {
         is_described(&schema(name)["enum"], &program, name);
         assert_eq!(schema(name)["enum"].as_array().unwrap().len(), words(&program).len(), "{name}");
@@ -251,7 +252,8 @@ fn each_example_of_a_body_has_its_form() {
             assert_remedy_in_details(error);
         }
     });
-    let texts: BTreeMap<&str, &str> = ERROR_CODES.iter().copied().collect();
+    let texts: BTreeMap<&str, &str> =
+        ZstackCode::ALL.iter().map(|code| (code.as_str(), code.description())).collect();
     visit(document(), &mut |value| {
         if let (Some(code), Some(text)) = (value["code"].as_str(), value["description"].as_str()) {
             assert_eq!(texts.get(code), Some(&text), "{code}");
