@@ -90,8 +90,9 @@ impl CommandRunner {
         self.follow_stream(&path, None, show).await
     }
 
-    /// Reads the list at the beginning of a stream and after each event of it, and shows what has
-    /// changed.
+    /// Reads the list at the beginning of a stream and after each block of it, and shows what has
+    /// changed. A block without an event comes every 15 s (`docs/http-api.md`): some conditions and
+    /// the capacity change without an event.
     async fn show_changes(
         &self,
         list: &mut WatchedList<'_>,
@@ -99,7 +100,7 @@ impl CommandRunner {
         position: &mut Option<EventCursor>,
         failures: &mut FollowFailures,
     ) -> Result<StreamEnd, CommandError> {
-        let (mut reads_at, mut is_read) = (Some(Instant::now()), false);
+        let mut reads_at = Some(Instant::now());
         loop {
             let now = Instant::now();
             let due = reads_at.unwrap_or(now);
@@ -110,11 +111,8 @@ impl CommandRunner {
                 () = sleep_until(due), if reads_at.is_some() => None,
                 block = next_block(stream) => Some(block),
             };
-            let had_event = match next {
-                None => {
-                    reads_at = None;
-                    true
-                }
+            match next {
+                None => reads_at = None,
                 Some(NextBlock::Lost) => return Ok(StreamEnd::Lost),
                 Some(NextBlock::Unread) => return Ok(StreamEnd::Unread),
                 Some(NextBlock::Block(block)) => {
@@ -128,24 +126,16 @@ impl CommandRunner {
                     if had_event {
                         reads_at = Some(Instant::now() + SECOND_READ_DELAY);
                     }
-                    had_event
                 }
-            };
-            let reader = if had_event {
-                match self.fetch_list(list.args, failures).await? {
-                    FetchedList::Stores(stores) => {
-                        is_read = true;
-                        list.show(stores)?
-                    }
-                    FetchedList::Later { asked_delay } => {
-                        return Ok(StreamEnd::Failed { asked_delay });
-                    }
-                    FetchedList::Refused => return Ok(StreamEnd::Refused),
+            }
+            let reader = match self.fetch_list(list.args, failures).await? {
+                FetchedList::Stores(stores) => list.show(stores)?,
+                FetchedList::Later { asked_delay } => {
+                    return Ok(StreamEnd::Failed { asked_delay });
                 }
-            } else {
-                list.redraw()?
+                FetchedList::Refused => return Ok(StreamEnd::Refused),
             };
-            if is_read && stream.has_position() {
+            if stream.has_position() {
                 failures.report_end();
             }
             if reader == OutputReader::Gone {
@@ -188,7 +178,10 @@ impl<'a> WatchedList<'a> {
             args,
             as_json,
             is_terminal,
-            shown: ShownList::new(form.clone()),
+            shown: ShownList::new(match as_json && !args.brief {
+                true => ListForm::Json,
+                false => form.clone(),
+            }),
             form,
             lines: ChangeLines::default(),
             stores: Vec::new(),
@@ -218,11 +211,6 @@ impl<'a> WatchedList<'a> {
             }
             form => print_text(&self.lines.format(form, &changed, SystemClock.now())),
         }
-    }
-
-    /// Draws a list that is on the terminal anew if time has changed it.
-    fn redraw(&mut self) -> std::io::Result<OutputReader> {
-        if self.drawn.is_some() { self.draw() } else { Ok(OutputReader::Present) }
     }
 
     /// Draws the list on a terminal, unless it is there already.

@@ -24,6 +24,8 @@ pub(crate) enum ListForm {
     Rows(Vec<ListColumn>),
     /// A brief line for each store.
     Brief,
+    /// Each store as a whole.
+    Json,
 }
 
 impl ListForm {
@@ -32,6 +34,7 @@ impl ListForm {
         match self {
             Self::Table(columns) | Self::Rows(columns) => format_table(stores, columns),
             Self::Brief => format_brief_list(stores, now),
+            Self::Json => stores.iter().map(|store| format!("{store}\n")).collect(),
         }
     }
 
@@ -41,20 +44,23 @@ impl ListForm {
             Self::Table(columns) => readable_cells(store, columns),
             Self::Rows(columns) => exact_cells(store, columns),
             Self::Brief => brief_cells(store, now).to_vec(),
+            Self::Json => vec![store.to_string()],
         }
     }
 
     fn header(&self) -> Option<Vec<String>> {
         match self {
             Self::Table(columns) => Some(header(columns)),
-            Self::Rows(_) | Self::Brief => None,
+            Self::Rows(_) | Self::Brief | Self::Json => None,
         }
     }
 
     /// Returns the value whose change is shown. The time that has passed is no change.
     fn shown_state(&self, store: &Value) -> Value {
         match self {
-            Self::Table(columns) | Self::Rows(columns) => json!(exact_cells(store, columns)),
+            Self::Table(columns) => json!(readable_cells(store, columns)),
+            Self::Rows(columns) => json!(exact_cells(store, columns)),
+            Self::Json => store.clone(),
             Self::Brief => BRIEF_FIELDS.iter().map(|field| store.get(field).cloned()).collect(),
         }
     }
@@ -147,6 +153,29 @@ mod tests {
             assert_eq!(list.replace(&[one, hidden]), [] as [Value; 0], "it is not shown");
             let gone = list.replace(&[store("2", "b", "Disconnected")]);
             assert_eq!(gone, [store("1", "a", "Removed")]);
+        }
+    }
+
+    #[test]
+    fn a_change_is_one_of_what_the_form_shows() {
+        let columns = vec![ListColumn::Status, ListColumn::Available];
+        let mut before = store("1", "a", "Connected");
+        before["state"] = json!("Enabled");
+        before["availableCapacity"] = json!(3_u64 << 30);
+        let (mut disabled, mut used) = (before.clone(), before.clone());
+        disabled["state"] = json!("Disabled");
+        used["availableCapacity"] = json!((3_u64 << 30) - 1);
+        for (form, shows_state, shows_bytes) in [
+            (ListForm::Table(columns.clone()), true, false),
+            (ListForm::Rows(columns), false, true),
+            (ListForm::Json, true, true),
+        ] {
+            let is_shown = |after: &Value| {
+                let mut list = ShownList::new(form.clone());
+                list.replace(std::slice::from_ref(&before));
+                !list.replace(std::slice::from_ref(after)).is_empty()
+            };
+            assert_eq!((is_shown(&disabled), is_shown(&used)), (shows_state, shows_bytes));
         }
     }
 
