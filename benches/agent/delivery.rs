@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
-use imagestore_agent::agent::DaemonContext;
+use imagestore_agent::agent::{DaemonContext, OutboxSignal as _};
 use imagestore_agent::catalog::Language;
 use imagestore_agent::common::{SystemClock, SystemRandom};
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};

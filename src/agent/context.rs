@@ -16,8 +16,16 @@ use crate::probe::Prober;
 use crate::settings::HostKeyPolicy;
 use crate::ssh::Verifier;
 
-/// Called after each commit that put a notice into the outbox.
-pub type OutboxSignal = Arc<dyn Fn(StoreUuid) + Send + Sync>;
+/// The receiver of the signals about the notices in the outbox. Its methods never wait.
+pub trait OutboxSignal: Send + Sync {
+    /// Counts a committed notice of a store as pending. Call it before the change that the notice
+    /// is about becomes visible, so that no view shows the change as delivered.
+    fn mark_pending(&self, store: StoreUuid);
+
+    /// Signals that the committed notices of a store can be sent. Call it once the change is
+    /// visible, so that a receiver that asks for the store finds it.
+    fn notify_changed(&self, store: StoreUuid);
+}
 
 /// The identity of the daemon, its durable state, and its sources of time and randomness. The
 /// agent, the notifier and the heartbeat share one value. It is in this module because the agent is
@@ -55,7 +63,7 @@ pub struct AgentContext {
     pub spaces: SpaceIndex,
     /// Called for a store after its notice was committed. If it is `None`, there is no outbox, and
     /// transitions are recorded in the history only.
-    pub outbox_signal: Option<OutboxSignal>,
+    pub outbox_signal: Option<Arc<dyn OutboxSignal>>,
     /// The time at which the daemon started.
     pub started: Instant,
 }

@@ -123,9 +123,7 @@ impl TaskStarter {
             attempt_timeout: settings.monitor.attempt_deadline,
             host_key_policy: settings.ssh.host_key_policy,
             spaces: SpaceIndex::default(),
-            outbox_signal: notifier.map(|handle| -> OutboxSignal {
-                Arc::new(move |store| handle.notify_changed(store))
-            }),
+            outbox_signal: notifier.map(|handle| -> Arc<dyn OutboxSignal> { Arc::new(handle) }),
             started: Instant::now(),
         };
         let (registry, task) = RegistryTask::new(Arc::new(context), stores, self.stop.clone());

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::endpoints::CallbackEndpoints;
+use super::status::StatusPublisher;
 use super::{DeliveryStatus, NotifierStatus};
-use crate::agent::{ActiveCondition, DeliveryMonitor};
+use crate::agent::{ActiveCondition, DeliveryMonitor, OutboxSignal};
 use crate::delivery::{DeliveryOutcome, ReceiverReply};
 use crate::diagnosis::{CertificateFact, DeliveryFact, ReceiverFact};
 use crate::model::{Condition, StoreUuid};
@@ -20,16 +21,18 @@ pub(super) type ChangedStores = BTreeSet<StoreUuid>;
 pub struct NotifierHandle {
     changed: watch::Sender<ChangedStores>,
     status: watch::Receiver<NotifierStatus>,
+    publisher: StatusPublisher,
     endpoints: Arc<CallbackEndpoints>,
 }
 
 impl NotifierHandle {
     pub(super) fn new(
         changed: watch::Sender<ChangedStores>,
-        status: watch::Receiver<NotifierStatus>,
+        publisher: StatusPublisher,
         endpoints: Arc<CallbackEndpoints>,
     ) -> Self {
-        Self { changed, status, endpoints }
+        let status = publisher.watch_status();
+        Self { changed, status, publisher, endpoints }
     }
 
     /// Returns the receivers.
@@ -50,23 +53,15 @@ impl NotifierHandle {
         stores.into_iter().for_each(|store| self.notify_changed(store));
     }
 
-    /// Signals that a notice of this store was committed to the outbox. Call it after each such
-    /// commit. It never waits.
-    pub fn notify_changed(&self, store: StoreUuid) {
-        self.changed.send_modify(|changed| {
-            changed.insert(store);
-        });
-    }
-
     /// Returns the status of delivery.
     pub fn notifier_status(&self) -> NotifierStatus {
         self.status.borrow().clone()
     }
 
-    /// Returns the delivery status of a store, or `None` if no delivery task of the store is
-    /// running.
+    /// Returns the delivery status of a store, or `None` if it has no pending notice and no
+    /// delivery task. Until the outbox was read after the start, a notice counts as pending.
     pub fn delivery_status(&self, store: StoreUuid) -> Option<DeliveryStatus> {
-        self.status.borrow().deliveries.get(&store).cloned()
+        self.status.borrow().delivery(store)
     }
 
     /// Returns the notices of all stores.
@@ -76,7 +71,7 @@ impl NotifierHandle {
         let failures = || deliveries().filter_map(|delivery| delivery.last_failure.as_ref());
         DeliveryFact {
             destination: self.active_endpoint(),
-            pending: deliveries().map(|delivery| delivery.pending).sum(),
+            pending: status.pending(),
             stores_behind: failures().count(),
             oldest: deliveries().filter_map(|delivery| delivery.oldest).min(),
             last_failure: failures().next().map(|failure| failure.reply.to_string()),
@@ -102,6 +97,18 @@ impl NotifierHandle {
     /// Returns a receiver of status changes.
     pub fn watch_status(&self) -> watch::Receiver<NotifierStatus> {
         self.status.clone()
+    }
+}
+
+impl OutboxSignal for NotifierHandle {
+    fn mark_pending(&self, store: StoreUuid) {
+        self.publisher.mark_pending(store);
+    }
+
+    fn notify_changed(&self, store: StoreUuid) {
+        self.changed.send_modify(|changed| {
+            changed.insert(store);
+        });
     }
 }
 

@@ -3,6 +3,9 @@
 //!
 //! # Guarantees
 //!
+//! - A committed notice counts as pending from
+//!   [`mark_pending`](crate::agent::OutboxSignal::mark_pending) until a receiver took it. A store
+//!   counts as having one until the outbox was read after the start.
 //! - Each notice is delivered at least once, in order per store, with retries that have no end.
 //! - Stores do not wait for each other.
 //! - This process does not send a delivered notice again, even if the acknowledgement cannot be
@@ -93,19 +96,19 @@ impl NotifierTask {
     /// Creates a notifier for everything in the outbox. `stop` ends it.
     pub fn new(context: NotifierContext, stop: CancellationToken) -> (NotifierHandle, Self) {
         let (changed, changed_receiver) = watch::channel(ChangedStores::new());
-        let (status, status_receiver) = watch::channel(NotifierStatus::default());
+        let publisher = StatusPublisher::default();
         let daemon = Arc::clone(&context.daemon);
         let endpoints =
             Arc::new(CallbackEndpoints::new(context.client.clone(), context.format, daemon));
         let shared = Arc::new(DeliveryShared {
             context,
             endpoints: Arc::clone(&endpoints),
-            status: StatusPublisher::new(status),
+            status: publisher.clone(),
             permits: Semaphore::new(MAX_CONCURRENT_DELIVERIES),
             stop: CancellationToken::new(),
             started: Instant::now(),
         });
-        let handle = NotifierHandle::new(changed.clone(), status_receiver, endpoints);
+        let handle = NotifierHandle::new(changed.clone(), publisher, endpoints);
         let (deliveries, tasks) = (BTreeMap::new(), JoinSet::new());
         (handle, Self { shared, changed, changes: changed_receiver, deliveries, tasks, stop })
     }
@@ -167,6 +170,7 @@ impl NotifierTask {
             .await;
         let error = match read {
             Some(Ok(backlog)) => {
+                self.shared.status.set_backlog(&backlog);
                 for store in backlog {
                     let spread = self.shared.context.start_spread;
                     let random = self.shared.context.daemon.random.next_u64();

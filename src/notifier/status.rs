@@ -20,8 +20,10 @@ pub struct NotifierStatus {
     pub gone: bool,
     /// The last reply if it said that the receiver has no handler. The notice counts as delivered.
     pub unhandled: Option<ReceiverReply>,
-    /// The status of each store whose delivery task is running.
+    /// The status of each store with a pending notice or a running delivery task.
     pub deliveries: BTreeMap<StoreUuid, DeliveryStatus>,
+    /// The notices from before the start are known: each store with some has an entry.
+    backlog_known: bool,
     /// Number of entries of `deliveries` that [wait for a usable reply](DeliveryStatus::is_behind).
     /// It is counted here, because each reply needs it and there may be thousands of deliveries.
     behind: usize,
@@ -30,8 +32,11 @@ pub struct NotifierStatus {
 /// The delivery status of one store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryStatus {
-    /// Number of pending notices.
+    /// Number of pending notices. A notice that is counted while it is committed may count twice
+    /// until the outbox is read again.
     pub pending: u64,
+    /// Number of notices of `pending` that were committed since the last read of the outbox began.
+    uncounted: u64,
     /// The time of the oldest pending notice, if it was read. One that was coalesced counts.
     pub oldest: Option<Timestamp>,
     /// The failure that delays the first pending notice, or `None` if it was not tried yet.
@@ -50,6 +55,20 @@ impl DeliveryStatus {
 }
 
 impl NotifierStatus {
+    /// Returns the status of a store, or `None` if it has no pending notice and no delivery task.
+    /// Until the notices from before the start are known, one is assumed.
+    pub(super) fn delivery(&self, store: StoreUuid) -> Option<DeliveryStatus> {
+        let assumed = || DeliveryStatus { pending: 1, ..DeliveryStatus::default() };
+        let known = self.deliveries.get(&store).cloned();
+        known.or_else(|| (!self.backlog_known).then(assumed))
+    }
+
+    /// Returns the number of pending notices of all stores.
+    pub(super) fn pending(&self) -> u64 {
+        let counted: u64 = self.deliveries.values().map(|delivery| delivery.pending).sum();
+        counted.max(u64::from(!self.backlog_known))
+    }
+
     /// Replaces the status of a store, or removes it.
     fn set_delivery(&mut self, store: StoreUuid, delivery: Option<DeliveryStatus>) {
         let is_behind = |delivery: &DeliveryStatus| usize::from(delivery.is_behind());
@@ -65,17 +84,68 @@ impl NotifierStatus {
 
 /// Publishes the status on behalf of the store deliveries. A receiver that is down is one failure,
 /// however many stores wait for it. It is logged when it begins and when it ends.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct StatusPublisher(watch::Sender<NotifierStatus>);
 
+/// The status of a store as its delivery task knows it.
+pub(super) struct DeliveryUpdate {
+    /// Number of pending notices by the last read of the outbox, or `None` if the earlier number
+    /// remains, because it cannot be read.
+    pub(super) counted: Option<u64>,
+    pub(super) oldest: Option<Timestamp>,
+    pub(super) last_failure: Option<LastFailure>,
+    pub(super) next_try: Option<Timestamp>,
+}
+
 impl StatusPublisher {
-    pub(super) fn new(status: watch::Sender<NotifierStatus>) -> Self {
-        Self(status)
+    /// Returns a receiver of status changes.
+    pub(super) fn watch_status(&self) -> watch::Receiver<NotifierStatus> {
+        self.0.subscribe()
     }
 
-    /// Publishes the status of a store.
-    pub(super) fn publish(&self, store: StoreUuid, delivery: DeliveryStatus) {
+    /// Counts a committed notice as pending.
+    pub(super) fn mark_pending(&self, store: StoreUuid) {
         self.0.send_modify(|status| {
+            let delivery = status.deliveries.entry(store).or_default();
+            delivery.pending = delivery.pending.saturating_add(1);
+            delivery.uncounted = delivery.uncounted.saturating_add(1);
+        });
+    }
+
+    /// Records the stores with notices from before the start. They are not counted yet, so one of
+    /// each store is pending.
+    pub(super) fn set_backlog(&self, stores: &[StoreUuid]) {
+        self.0.send_modify(|status| {
+            for store in stores {
+                let delivery = status.deliveries.entry(*store).or_default();
+                delivery.pending = delivery.pending.max(1);
+            }
+            status.backlog_known = true;
+        });
+    }
+
+    /// Begins a read of the outbox, which finds each notice that was committed before. They remain
+    /// pending until the number that was read is published.
+    pub(super) fn begin_count(&self, store: StoreUuid) {
+        self.0.send_if_modified(|status| {
+            if let Some(delivery) = status.deliveries.get_mut(&store) {
+                delivery.uncounted = 0;
+            }
+            false
+        });
+    }
+
+    /// Publishes the status of a store. The notices that were committed since the last read of the
+    /// outbox began are pending too.
+    pub(super) fn publish(&self, store: StoreUuid, update: DeliveryUpdate) {
+        let DeliveryUpdate { counted, oldest, last_failure, next_try } = update;
+        self.0.send_modify(|status| {
+            let (earlier, uncounted) = status
+                .deliveries
+                .get(&store)
+                .map_or((0, 0), |delivery| (delivery.pending, delivery.uncounted));
+            let pending = counted.map_or(earlier, |counted| counted.saturating_add(uncounted));
+            let delivery = DeliveryStatus { pending, uncounted, oldest, last_failure, next_try };
             status.set_delivery(store, Some(delivery));
         });
     }
@@ -85,10 +155,13 @@ impl StatusPublisher {
         self.0.send_if_modified(|status| std::mem::replace(&mut status.gone, gone) != gone);
     }
 
-    /// Removes the status of a store, because its delivery task ends.
-    pub(super) fn clear_store(&self, store: StoreUuid) {
+    /// Removes the status of a store whose delivery task ends, unless a notice is pending. A notice
+    /// that was committed since the last read starts the next task.
+    pub(super) fn clear_delivered(&self, store: StoreUuid) {
         self.0.send_modify(|status| {
-            status.set_delivery(store, None);
+            if status.deliveries.get(&store).is_some_and(|delivery| delivery.pending == 0) {
+                status.set_delivery(store, None);
+            }
         });
     }
 

@@ -12,7 +12,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use super::NotifierContext;
 use super::endpoints::CallbackEndpoints;
 use super::outbox_reader::{OutboxError, OutboxReader};
-use super::status::{DeliveryStatus, StatusPublisher};
+use super::status::{DeliveryUpdate, StatusPublisher};
 use crate::common::crash_point;
 use crate::common::{Backoff, Timestamp};
 use crate::delivery::{DeliveryOutcome, DeliveryState, LastFailure, NextAction, ReceiverReply};
@@ -65,6 +65,9 @@ pub(super) struct StoreDelivery {
     outbox: OutboxReader,
     /// The depth of the outbox, or `None` if it must be read.
     depth: Option<OutboxDepth>,
+    /// The number of pending notices, or `None` if it is not known. Other than `depth`, it remains
+    /// until the next read.
+    counted: Option<u64>,
     /// True if notices may have been added since `depth` was read.
     depth_outdated: bool,
     /// The position of the first notice, and the number of its requests that were delivered.
@@ -92,6 +95,7 @@ impl StoreDelivery {
             state,
             outbox,
             depth: None,
+            counted: None,
             depth_outdated: false,
             parts_sent: (Position::default(), 0),
             ledger_failures: 0,
@@ -117,7 +121,7 @@ impl StoreDelivery {
                 break;
             }
         }
-        shared.status.clear_store(self.store);
+        shared.status.clear_delivered(self.store);
         FinishedDelivery { store: self.store, wake: self.wake }
     }
 
@@ -202,13 +206,18 @@ impl StoreDelivery {
             self.wake.mark_unchanged();
             self.depth_outdated = true;
         }
+        if let Some(earlier) = self.depth.filter(|_| !self.depth_outdated) {
+            return Ok(earlier);
+        }
+        self.counted = None;
+        self.shared.status.begin_count(self.store);
         let depth = match self.depth {
-            Some(earlier) if !self.depth_outdated => return Ok(earlier),
             Some(earlier) => self.outbox.depth_since(earlier).await?,
             None => self.outbox.outbox_depth().await?,
         };
         self.depth_outdated = false;
         self.depth = Some(depth);
+        self.counted = Some(depth.count);
         Ok(depth)
     }
 
@@ -234,6 +243,7 @@ impl StoreDelivery {
         self.state.on_reply(position, reply, outcome, uptime, random);
         if outcome.is_delivery() {
             self.oldest = None;
+            self.counted = self.counted.map(|counted| counted.saturating_sub(1));
             self.depth = self.depth.and_then(|OutboxDepth { count, newest }| {
                 // The depth is read again after the last counted notice, because the count may be
                 // outdated.
@@ -313,7 +323,6 @@ impl StoreDelivery {
             NextStep::At(until) => Some(Timestamp(now.0.saturating_add(in_ms(until)))),
             NextStep::Immediate | NextStep::OnChange | NextStep::End => None,
         };
-        let pending = self.depth.map_or(0, |depth| depth.count);
         let last_failure =
             self.state.last_failure().filter(|failure| !failure.outcome.is_delivery()).cloned();
         let read_failure = self.read_error.as_ref().map(|why| {
@@ -321,8 +330,8 @@ impl StoreDelivery {
             LastFailure { reply, outcome: DeliveryOutcome::Retry(Duration::ZERO) }
         });
         let last_failure = read_failure.or(last_failure);
-        let oldest = self.oldest.filter(|_| pending > 0);
-        let status = DeliveryStatus { pending, oldest, last_failure, next_try };
-        self.shared.status.publish(self.store, status);
+        let (counted, oldest) = (self.counted, self.oldest.filter(|_| self.counted != Some(0)));
+        let update = DeliveryUpdate { counted, oldest, last_failure, next_try };
+        self.shared.status.publish(self.store, update);
     }
 }

@@ -281,10 +281,10 @@ impl RegistryTask {
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let (handle, task) = StoreTask::new(context, store, record, None, None, stop);
         let snapshot = handle.snapshot();
+        let signal = self.context.outbox_signal.clone();
+        signal.iter().for_each(|signal| signal.mark_pending(uuid));
         self.spawn_store_task(handle, task);
-        if let Some(signal) = &self.context.outbox_signal {
-            signal(uuid);
-        }
+        signal.iter().for_each(|signal| signal.notify_changed(uuid));
         snapshot
     }
 }

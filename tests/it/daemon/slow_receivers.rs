@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::Method;
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -77,6 +78,36 @@ async fn a_slow_management_node_delays_no_reconnect_and_gets_every_notice_in_ord
         assert!(seq == last || seq == last + 1, "{seq} after {last}");
         last = seq;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notice_is_pending_in_every_view_at_once_after_the_reply_to_a_reconnect() {
+    needs_root!();
+    let node = ManagementNode::answering([]).await;
+    let scene = Scene::sending_to(&node).await;
+    let (agent, uuid) = (&scene.agent, &scene.uuid);
+    let added = agent.cli(&["wait", uuid, "--for", "delivered"], "");
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    let permits = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&permits);
+    node.set_script(move |_| Answer::AfterPermit(200, Arc::clone(&held)));
+    scene.reconnects().await;
+    let http = agent.http();
+    let read = async |path: String| http.send_request(Method::GET, &path, None).await.unwrap().body;
+    let health = read(format!("/imagestore/stores/{uuid}/health")).await;
+    assert!(health["delivery"]["pending"].as_u64() >= Some(1), "{health}");
+    let diagnosis = read(format!("/imagestore/diagnosis?store={uuid}")).await.to_string();
+    assert!(
+        diagnosis.contains("reported") && !diagnosis.contains("has every notice"),
+        "{diagnosis}"
+    );
+    let waited = agent.cli(&["wait", uuid, "--for", "delivered", "--timeout", "0s"], "");
+    assert_eq!(waited.status.code(), Some(1), "{waited:?}");
+    let reconnected = agent.cli(&["reconnect", uuid, "--wait-delivered", "0s"], "");
+    assert_eq!(reconnected.status.code(), Some(1), "{reconnected:?}");
+    permits.add_permits(100);
+    let delivered = agent.cli(&["wait", uuid, "--for", "delivered"], "");
+    assert_eq!(delivered.status.code(), Some(0), "{delivered:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 mod failover;
 mod network;
 mod outage;
+mod pending;
 mod refusal;
 mod restart;
 
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imagestore_agent::agent::DaemonContext;
+use imagestore_agent::agent::{DaemonContext, OutboxSignal as _};
 use imagestore_agent::catalog::Language;
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};

@@ -112,6 +112,7 @@ impl StoreTask {
         if effects.is_empty() && inputs.iter().all(is_reconnect) {
             return Ok(());
         }
+        self.mark_pending_notices(&effects);
         self.publish_snapshot();
         crash_point("effects.before");
         for effect in effects {
@@ -212,6 +213,16 @@ impl StoreTask {
         }
     }
 
+    /// Counts the notices of these effects, which were committed, as pending.
+    fn mark_pending_notices(&self, effects: &[StepEffect]) {
+        let Some(signal) = &self.context.outbox_signal else { return };
+        for effect in effects {
+            if matches!(effect, StepEffect::PublishTransition(_)) {
+                signal.mark_pending(self.store.uuid);
+            }
+        }
+    }
+
     fn run_effect(&mut self, effect: StepEffect) {
         // The checks expect the observations, even if they are not committed.
         let observed = || self.pending.apply_to(&self.store);
@@ -220,7 +231,7 @@ impl StoreTask {
             StepEffect::PublishTransition(transition) => {
                 log_status_change(&transition);
                 if let Some(signal) = &self.context.outbox_signal {
-                    signal(self.store.uuid);
+                    signal.notify_changed(self.store.uuid);
                 }
             }
             StepEffect::PrepareAttempt => {
