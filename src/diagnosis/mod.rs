@@ -39,6 +39,6 @@ pub use daemon::{DaemonFacts, DeliveryFact, destination_or_setting, diagnose_dae
 pub use finding::{Finding, FindingEvidence, ProblemWord, Verdict};
 pub use reason_check::{check_of_condition, check_of_reason};
 pub use sandbox::{SandboxFacts, diagnose_sandbox};
-pub use state_dir::{KeyFact, StateDirFacts, StateDiskFact, diagnose_state_dir};
+pub use state_dir::{KeyFact, StateDirFacts, StateDirProblem, StateDiskFact, diagnose_state_dir};
 pub use store::{ConditionFact, ReportFact, StoreFacts, StoreObserver, StoreTitle, diagnose_store};
 pub use summary::Summary;

@@ -1,5 +1,7 @@
 //! The diagnosis of the state directory, as a process beside the daemon sees it.
 
+use serde::{Deserialize, Serialize};
+
 use super::finding::{Finding, ProblemWord, Verdict};
 use super::summary::Summary;
 use crate::catalog::{DoctorCheck, Observation};
@@ -18,7 +20,7 @@ const FULL_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDirFacts {
     /// The disk, or the reason why the directory cannot be looked at.
-    pub disk: Result<StateDiskFact, String>,
+    pub disk: Result<StateDiskFact, StateDirProblem>,
     /// True if the observer can tell what the daemon's user may do.
     pub knows_access: bool,
     /// The reason why the daemon's user cannot write in the directory.
@@ -27,6 +29,19 @@ pub struct StateDirFacts {
     pub key: KeyFact,
     /// True if the ledger has a sealed secret, or `None` if it was not read.
     pub has_secrets: Option<bool>,
+    /// The number of stores whose secret the daemon cannot open, or `None` if it does not answer.
+    pub locked_stores: Option<usize>,
+}
+
+/// The reason why the state directory cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateDirProblem {
+    /// It has this path and does not exist. The first start creates it.
+    Absent(String),
+    /// Owner, mode, mount or kind of a file is wrong.
+    Unusable(String),
+    /// The disk does not respond, or returns an error.
+    Trouble(String),
 }
 
 /// The space of the disk.
@@ -43,8 +58,20 @@ pub struct StateDiskFact {
 /// The file of the master key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyFact {
-    /// The daemon's user can read it.
-    Readable,
+    /// The daemon's user can read it, and it contains a key.
+    Usable {
+        /// The number of stored secrets, each of which the key opens, or `None` if the ledger was
+        /// not read.
+        opened: Option<usize>,
+    },
+    /// It contains no key, or one that does not open each stored secret. `is_configured` is true if
+    /// the settings name it.
+    Useless {
+        /// The reason.
+        problem: String,
+        /// True if the settings name the file.
+        is_configured: bool,
+    },
     /// It does not exist. `is_configured` is true if the settings name it.
     Missing {
         /// True if the settings name the file.
@@ -62,11 +89,20 @@ pub fn diagnose_state_dir(facts: &StateDirFacts) -> Vec<Finding> {
 fn writable(facts: &StateDirFacts) -> Finding {
     let check = DoctorCheck::StateWritable;
     match (&facts.disk, &facts.write_problem) {
-        (Err(problem), _) | (Ok(_), Some(problem)) => {
+        (Err(StateDirProblem::Trouble(problem)), _) => {
             let summary = Summary::of_reason(Reason::StateDiskTrouble, problem);
             let mut finding = Finding::new(check, Verdict::Error, summary);
             finding.words = vec![ProblemWord::Reason(Reason::StateDiskTrouble)];
             finding
+        }
+        (Err(_), _) if !facts.knows_access => Finding::skipped(check, Observation::NeedsAccount),
+        (Err(StateDirProblem::Absent(path)), _) => {
+            let summary = Observation::StateDirAbsent { path: path.clone() };
+            Finding::new(check, Verdict::Ok, summary)
+        }
+        (Err(StateDirProblem::Unusable(problem)), _) | (Ok(_), Some(problem)) => {
+            let summary = Observation::StateDirUnusable { problem: problem.clone() };
+            Finding::new(check, Verdict::Error, summary)
         }
         (Ok(_), None) if !facts.knows_access => Finding::skipped(check, Observation::NeedsAccount),
         (Ok(_), None) => Finding::new(check, Verdict::Ok, Observation::StateWritable),
@@ -75,10 +111,10 @@ fn writable(facts: &StateDirFacts) -> Finding {
 
 fn space(facts: &StateDirFacts) -> Finding {
     let check = DoctorCheck::StateSpace;
-    let Ok(disk) = facts.disk else {
-        return Finding::skipped(check, DoctorCheck::StateWritable);
+    let StateDiskFact { total, available, inodes } = match &facts.disk {
+        Ok(disk) => *disk,
+        Err(problem) => return skipped_without_dir(check, problem),
     };
-    let StateDiskFact { total, available, inodes } = disk;
     let no_inode = inodes.is_some_and(|inodes| inodes.available == 0);
     let verdict = match () {
         () if available < FULL_BYTES || no_inode => Verdict::Error,
@@ -101,29 +137,62 @@ fn space(facts: &StateDirFacts) -> Finding {
     finding
 }
 
+/// Returns the finding of a check that needs the directory.
+fn skipped_without_dir(check: DoctorCheck, problem: &StateDirProblem) -> Finding {
+    match problem {
+        StateDirProblem::Absent(_) => {
+            Finding::skipped(check, Observation::NeedsMore { problem: "state.dir".to_owned() })
+        }
+        StateDirProblem::Unusable(_) | StateDirProblem::Trouble(_) => {
+            Finding::skipped(check, DoctorCheck::StateWritable)
+        }
+    }
+}
+
 fn key(facts: &StateDirFacts) -> Finding {
     let check = DoctorCheck::StateKey;
-    if facts.disk.is_err() {
-        return Finding::skipped(check, DoctorCheck::StateWritable);
-    }
     let unreadable = |summary: Summary| {
         let mut finding = Finding::new(check, Verdict::Error, summary);
         finding.words = vec![ProblemWord::Reason(Reason::SecretUnreadable)];
         finding
     };
+    if let Some(stores) = facts.locked_stores.filter(|stores| *stores > 0) {
+        return unreadable(Observation::SecretsLocked { stores: stores.to_string() }.into());
+    }
+    if let Err(problem) = &facts.disk {
+        return skipped_without_dir(check, problem);
+    }
+    let knows_access = facts.knows_access;
     match (&facts.key, facts.has_secrets) {
-        (KeyFact::Unreadable(problem), _) if facts.knows_access => {
-            unreadable(Summary::of_reason(Reason::SecretUnreadable, problem))
-        }
-        (KeyFact::Readable | KeyFact::Unreadable(_), _) if !facts.knows_access => {
-            Finding::skipped(check, Observation::NeedsAccount)
-        }
-        (KeyFact::Readable | KeyFact::Unreadable(_), _) => {
-            Finding::new(check, Verdict::Ok, Observation::KeyReadable)
-        }
         (KeyFact::Missing { is_configured: true }, _) => {
             unreadable(Observation::KeyFileMissing.into())
         }
+        (KeyFact::Usable { .. } | KeyFact::Useless { .. } | KeyFact::Unreadable(_), _)
+            if !knows_access =>
+        {
+            Finding::skipped(check, Observation::NeedsAccount)
+        }
+        (KeyFact::Unreadable(problem), _) => {
+            unreadable(Summary::of_reason(Reason::SecretUnreadable, problem))
+        }
+        (KeyFact::Useless { problem, is_configured }, _) => {
+            let mut summary = Summary::of_reason(Reason::SecretUnreadable, problem);
+            if !is_configured {
+                summary.add_other(Observation::CredentialFirst.into());
+            }
+            unreadable(summary)
+        }
+        (KeyFact::Usable { opened: Some(0) }, _) => {
+            Finding::new(check, Verdict::Ok, Observation::KeyReadable)
+        }
+        (KeyFact::Usable { opened: Some(count) }, _) => {
+            let summary = Observation::KeyOpens { count: count.to_string() };
+            Finding::new(check, Verdict::Ok, summary)
+        }
+        (KeyFact::Usable { opened: None }, _) if facts.locked_stores.is_some() => {
+            Finding::new(check, Verdict::Ok, Observation::KeyUncontested)
+        }
+        (KeyFact::Usable { opened: None }, _) => Finding::skipped(check, Observation::NeedsLedger),
         (KeyFact::Missing { .. }, Some(false)) => {
             Finding::new(check, Verdict::Ok, Observation::KeyNotNeeded)
         }
@@ -146,8 +215,9 @@ mod tests {
             disk: Ok(StateDiskFact { total, available, inodes: None }),
             knows_access: true,
             write_problem: None,
-            key: KeyFact::Readable,
+            key: KeyFact::Usable { opened: Some(1) },
             has_secrets: Some(true),
+            locked_stores: None,
         }
     }
 
@@ -183,9 +253,23 @@ mod tests {
         let with_key =
             |key: KeyFact, has_secrets| StateDirFacts { key, has_secrets, ..good.clone() };
         let missing = |is_configured| KeyFact::Missing { is_configured };
+        let without = |problem| StateDirFacts { disk: Err(problem), ..good.clone() };
+        let usable = |opened| KeyFact::Usable { opened };
+        let useless = KeyFact::Useless { problem: "another key".into(), is_configured: false };
+        let answered =
+            |locked| StateDirFacts { locked_stores: Some(locked), ..with_key(usable(None), None) };
         for (facts, expected) in [
             (good.clone(), [Well, Well, Well]),
-            (StateDirFacts { disk: Err("gone".into()), ..good.clone() }, [Error, Skipped, Skipped]),
+            (without(StateDirProblem::Trouble("gone".into())), [Error, Skipped, Skipped]),
+            (without(StateDirProblem::Unusable("a file".into())), [Error, Skipped, Skipped]),
+            (without(StateDirProblem::Absent("/s".into())), [Well, Skipped, Skipped]),
+            (
+                StateDirFacts {
+                    knows_access: false,
+                    ..without(StateDirProblem::Unusable("denied".into()))
+                },
+                [Skipped, Skipped, Skipped],
+            ),
             (
                 StateDirFacts { write_problem: Some("no".into()), ..good.clone() },
                 [Error, Well, Well],
@@ -196,6 +280,15 @@ mod tests {
             (with_key(missing(false), Some(false)), [Well, Well, Well]),
             (with_key(missing(false), Some(true)), [Well, Well, Warning]),
             (with_key(missing(false), None), [Well, Well, Skipped]),
+            (with_key(usable(None), None), [Well, Well, Skipped]),
+            (with_key(usable(Some(0)), Some(false)), [Well, Well, Well]),
+            (with_key(useless.clone(), Some(true)), [Well, Well, Error]),
+            (
+                StateDirFacts { knows_access: false, ..with_key(useless, Some(true)) },
+                [Skipped, Well, Skipped],
+            ),
+            (answered(0), [Well, Well, Well]),
+            (answered(2), [Well, Well, Error]),
         ] {
             assert_eq!(verdicts(&facts), expected, "{facts:?}");
         }

@@ -115,6 +115,14 @@ impl SecretSealer {
         })
     }
 
+    /// Verifies that there is a key.
+    ///
+    /// # Errors
+    /// Returns `secret_unreadable` if the file is missing, cannot be read, or contains no key.
+    pub fn verify_form(&self) -> Result<(), Fault> {
+        self.usable_key().map(drop)
+    }
+
     /// Returns the key for digests of trial logins. It is derived from the master key, so that a
     /// digest that was stored means the same login after a restart. Without a usable master key it
     /// is random, and no trial login can lead to a stored secret.

@@ -28,9 +28,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) enum AnswerProblem {
     /// No question was sent.
     NotAsked(String),
-    /// The daemon cannot be reached, or the connection failed.
+    /// The daemon cannot be reached.
     Unreachable(String),
-    /// The daemon did not answer in time.
+    /// The daemon accepted the connection, and did not answer in time or at all.
     TimedOut(String),
     /// This user may not open the socket.
     SocketDenied(String),
@@ -52,7 +52,10 @@ impl AnswerProblem {
             {
                 Self::SocketDenied(text)
             }
-            ClientError::TimedOut { .. } => Self::TimedOut(text),
+            // Both have accepted the connection.
+            ClientError::TimedOut { .. } | ClientError::ExchangeFailed { .. } => {
+                Self::TimedOut(text)
+            }
             ClientError::InvalidResponse { .. } | ClientError::UnexpectedResponse { .. } => {
                 Self::Foreign(text)
             }
@@ -100,9 +103,12 @@ impl AnswerProblem {
                 Observation::ProcessSilent { pid: pid.to_string(), problem }
             }
             Some(LockState::Held(None)) => Observation::DaemonSilent { problem },
-            Some(LockState::Free | LockState::Absent) => Observation::DaemonNotRunning { problem },
-            Some(LockState::Unknown(_)) | None if is_late => Observation::NoAnswer { problem },
-            Some(LockState::Unknown(_)) | None => return Summary::quoted(problem),
+            // A process has accepted the connection.
+            _ if is_late => Observation::NoAnswer { problem },
+            Some(LockState::Free) => Observation::DaemonNotRunning { problem },
+            Some(LockState::Absent | LockState::Unknown(_)) | None => {
+                return Summary::quoted(problem);
+            }
         };
         observation.into()
     }
@@ -332,6 +338,16 @@ mod tests {
                 Unreachable("refused".into()),
                 Some(LockState::Free),
                 "the daemon does not run: refused",
+                Verdict::Skipped,
+            ),
+            // A connection that was accepted proves more than a free lock, and a missing lock
+            // proves nothing.
+            (late(), Some(LockState::Free), "the daemon does not answer: late", Verdict::Skipped),
+            (late(), Some(LockState::Absent), "the daemon does not answer: late", Verdict::Skipped),
+            (
+                Unreachable("no such file".into()),
+                Some(LockState::Absent),
+                "no such file",
                 Verdict::Skipped,
             ),
             (NotAsked("hung".into()), None, "hung", Verdict::Skipped),

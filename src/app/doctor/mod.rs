@@ -231,7 +231,8 @@ async fn examine(
             let clock = ClockFacts { now: SystemClock.now(), newest_record, jump: None };
             local.push(diagnose_clock(&clock));
         }
-        local.extend(state_findings(state.as_ref(), has_secrets, view.problem.is_none()));
+        let answer = view.problem.is_none().then_some(view.checks.as_slice());
+        local.extend(state_findings(state.as_ref(), has_secrets, answer));
     } else if !args.stores.is_empty() {
         // Only the stores were asked for.
         local.retain(|finding| finding.store.is_some() || finding.verdict != Verdict::Ok);
@@ -285,18 +286,18 @@ async fn look_at_state(is_wanted: bool, settings: &Settings) -> Option<StateView
 }
 
 /// Returns the findings about the state directory. A daemon that answers reports itself whether it
-/// can write.
+/// can write. `answer` are its findings.
 fn state_findings(
     state: Option<&StateView>,
     has_secrets: Option<bool>,
-    is_answered: bool,
+    answer: Option<&[Value]>,
 ) -> Vec<Finding> {
     let Some(state) = state else {
         let checks = [DoctorCheck::StateSpace, DoctorCheck::StateKey];
         return checks.map(|check| Finding::skipped(check, DoctorCheck::SettingsValid)).to_vec();
     };
-    let mut findings = diagnose_state_dir(&state.facts(has_secrets));
-    if is_answered {
+    let mut findings = diagnose_state_dir(&state.facts(has_secrets, answer));
+    if answer.is_some() {
         findings.retain(|finding| finding.check != DoctorCheck::StateWritable);
         let summary = Observation::LedgerInUse;
         findings.push(Finding::new(DoctorCheck::StateLedger, Verdict::Ok, summary));

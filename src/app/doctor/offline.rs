@@ -59,17 +59,8 @@ impl OfflineView {
         let ledger = match read_copy(state, settings).await {
             Ok(Some(ledger)) => ledger,
             Ok(None) => {
-                let ledger_need = state.ledger_need();
-                let knows_stores = ledger_need.is_none();
-                let finding = match (state.node(), ledger_need) {
-                    (Err(problem), _) => {
-                        Finding::new(check, Verdict::Error, Summary::quoted(problem))
-                    }
-                    (Ok(_), Some(problem)) => {
-                        Finding::without_daemon(check, Observation::NeedsMore { problem })
-                    }
-                    (Ok(_), None) => Finding::new(check, Verdict::Ok, Observation::NoStoreYet),
-                };
+                let finding = finding_without_ledger(state, settings);
+                let knows_stores = finding.verdict == Verdict::Ok;
                 return Ok(Self { findings: vec![finding], knows_stores, ..Self::default() });
             }
             Err(problem) => {
@@ -104,11 +95,35 @@ impl OfflineView {
     }
 }
 
+/// Returns the finding about a ledger that was not read or does not exist.
+fn finding_without_ledger(state: &StateView, settings: &Settings) -> Finding {
+    let check = DoctorCheck::StateLedger;
+    match (state.node(), state.ledger_need()) {
+        (Err(problem), _) => Finding::new(check, Verdict::Error, Summary::quoted(problem)),
+        (Ok(_), Some(_)) if state.lacks_account() => {
+            Finding::without_daemon(check, Observation::NeedsAccount)
+        }
+        (Ok(_), None) if state.is_node_denied() => {
+            Finding::without_daemon(check, Observation::NeedsAccount)
+        }
+        (Ok(_), Some(problem)) => {
+            Finding::without_daemon(check, Observation::NeedsMore { problem })
+        }
+        // The first start has made both.
+        (Ok(Some(_)), None) => {
+            let path = settings.state.dir.join(LEDGER_FILE).display().to_string();
+            Finding::new(check, Verdict::Error, Observation::LedgerLost { path })
+        }
+        (Ok(None), None) => Finding::new(check, Verdict::Ok, Observation::NoStoreYet),
+    }
+}
+
 /// Returns the finding about a ledger that can be read, with the id of the installation beside it.
 fn ledger_finding(state: &StateView, settings: &Settings, stores: usize) -> Finding {
     let check = DoctorCheck::StateLedger;
     match state.node() {
         Err(problem) => Finding::new(check, Verdict::Error, Summary::quoted(problem)),
+        Ok(None) if state.is_node_denied() => Finding::skipped(check, Observation::NeedsAccount),
         Ok(None) if stores > 0 => {
             let path = settings.state.dir.join(NODE_ID_FILE);
             let (path, stores) = (path.display().to_string(), stores.to_string());

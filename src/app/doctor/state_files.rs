@@ -1,17 +1,20 @@
 //! The state directory, as a process of its own sees it, and the copy of the ledger.
 #![expect(clippy::disallowed_methods, reason = "the folder of the copy, and no image directory")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::child::{ChildError, run_worker};
 use super::path_worker::create_temporary_folder;
 use super::state_report::{CopyState, KeyState, LockState, StateReport, StateRequest};
 use crate::common::SystemUser;
-use crate::diagnosis::{KeyFact, StateDirFacts, StateDiskFact};
-use crate::model::{InodeCounts, NodeId};
+use crate::diagnosis::{KeyFact, StateDirFacts, StateDirProblem, StateDiskFact};
+use crate::model::{InodeCounts, NodeId, Reason};
 use crate::settings::StateSettings;
 
 /// The word that makes this program the worker. It is not a command for users.
@@ -71,6 +74,7 @@ impl StateView {
         let request = StateRequest {
             dir: state.dir.clone(),
             key_file: state.master_key_file.clone(),
+            trust_file_modes: state.trust_file_modes,
             copy_to: folder.as_ref().map(|folder| folder.path().to_owned()),
         };
         let report = ask_worker(&request).await;
@@ -97,16 +101,28 @@ impl StateView {
         }
     }
 
-    /// Returns the id of this installation, or `None` before its first start or if nothing is known
-    /// about the directory.
+    /// Returns true if this process is neither root nor the daemon's user, and cannot tell what
+    /// that user may do.
+    pub(super) fn lacks_account(&self) -> bool {
+        self.report.as_ref().is_ok_and(|report| !report.knows_access)
+    }
+
+    /// Returns true if the id of this installation is not known because only this process may not
+    /// read it.
+    pub(super) fn is_node_denied(&self) -> bool {
+        let node = self.report.as_ref().map(|report| &report.node_id);
+        node.is_ok_and(|node| node.as_ref().is_err_and(|problem| problem.is_denied))
+    }
+
+    /// Returns the id of this installation, or `None` before its first start or if it is not known.
     ///
     /// # Errors
     /// Returns the reason why the daemon cannot use the id.
     pub(super) fn node(&self) -> Result<Option<NodeId>, &str> {
         match self.report.as_ref().map(|report| &report.node_id) {
             Ok(Ok(id)) => Ok(id.as_ref().and_then(|id| id.parse().ok())),
-            Ok(Err(problem)) => Err(problem),
-            Err(_) => Ok(None),
+            Ok(Err(problem)) if !problem.is_denied => Err(&problem.text),
+            Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
 
@@ -119,23 +135,33 @@ impl StateView {
     /// Returns what the ledger needs to be read, or `None` if it was copied or does not exist.
     pub(super) fn ledger_need(&self) -> Option<String> {
         match &self.report {
-            Err(problem) => Some(problem.clone()),
+            Err(problem) => Some(format!("a look at state.dir: {problem}")),
+            Ok(StateReport { ledger: CopyState::Skipped(_), knows_access: false, .. }) => {
+                Some("root, or the daemon's user".to_owned())
+            }
             Ok(StateReport { ledger: CopyState::Skipped(need), .. }) => Some(need.clone()),
             Ok(StateReport { ledger: CopyState::Copied | CopyState::Absent, .. }) => None,
         }
     }
 
     /// Returns the facts for the diagnosis. `has_secrets` is what the ledger says, if it was read.
-    pub(super) fn facts(&self, has_secrets: Option<bool>) -> StateDirFacts {
+    /// `answer` are the findings of the daemon, if it answers.
+    pub(super) fn facts(
+        &self,
+        has_secrets: Option<bool>,
+        answer: Option<&[Value]>,
+    ) -> StateDirFacts {
+        let locked_stores = answer.map(count_locked_stores);
         let report = match &self.report {
             Ok(report) => report,
             Err(problem) => {
                 return StateDirFacts {
-                    disk: Err(problem.clone()),
+                    disk: Err(StateDirProblem::Trouble(problem.clone())),
                     knows_access: false,
                     write_problem: None,
                     key: KeyFact::Unreadable(problem.clone()),
                     has_secrets,
+                    locked_stores,
                 };
             }
         };
@@ -147,19 +173,35 @@ impl StateView {
                 available: disk.available_inodes,
             }),
         });
-        let is_first_start = report.ledger == CopyState::Absent;
+        let is_first_start = report.ledger == CopyState::Absent && report.node_id == Ok(None);
         StateDirFacts {
             disk,
             knows_access: report.knows_access,
             write_problem: report.write_problem.clone(),
             key: match &report.key {
-                KeyState::Readable => KeyFact::Readable,
+                KeyState::Usable { opened } => KeyFact::Usable { opened: *opened },
+                KeyState::Useless(problem) => KeyFact::Useless {
+                    problem: problem.clone(),
+                    is_configured: self.is_key_configured,
+                },
                 KeyState::Missing => KeyFact::Missing { is_configured: self.is_key_configured },
                 KeyState::Unreadable(problem) => KeyFact::Unreadable(problem.clone()),
             },
             has_secrets: if is_first_start { Some(false) } else { has_secrets },
+            locked_stores,
         }
     }
+}
+
+/// Returns the number of stores whose secret the daemon cannot open, as its findings say.
+fn count_locked_stores(checks: &[Value]) -> usize {
+    let word = Reason::SecretUnreadable.as_str();
+    let is_locked = |check: &&Value| {
+        check["reason"] == word
+            || check["also"].as_array().is_some_and(|also| also.iter().any(|it| it == word))
+    };
+    let stores = checks.iter().filter(is_locked).filter_map(|it| it["store"]["uuid"].as_str());
+    stores.collect::<BTreeSet<_>>().len()
 }
 
 async fn ask_worker(request: &StateRequest) -> Result<StateReport, String> {

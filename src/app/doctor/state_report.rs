@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnosis::StateDirProblem;
+
 /// The task of the process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StateRequest {
@@ -12,6 +14,8 @@ pub(super) struct StateRequest {
     pub(super) dir: PathBuf,
     /// The file of the master key that the settings name.
     pub(super) key_file: Option<PathBuf>,
+    /// True if files with secrets are used whatever their owner and mode are.
+    pub(super) trust_file_modes: bool,
     /// The folder for the copy of the ledger.
     pub(super) copy_to: Option<PathBuf>,
 }
@@ -20,7 +24,7 @@ pub(super) struct StateRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StateReport {
     /// The numbers of the disk, or the reason why the directory cannot be looked at.
-    pub(super) disk: Result<DiskNumbers, String>,
+    pub(super) disk: Result<DiskNumbers, StateDirProblem>,
     /// True if this process can tell what the daemon's user may do: it is root, or that user.
     pub(super) knows_access: bool,
     /// The reason why the daemon's user cannot write in the directory.
@@ -31,7 +35,7 @@ pub(super) struct StateReport {
     pub(super) key: KeyState,
     /// The id of this installation, if the directory has one, or the reason why it has none that
     /// can be used.
-    pub(super) node_id: Result<Option<String>, String>,
+    pub(super) node_id: Result<Option<String>, NodeIdProblem>,
     /// The daemon's user and its groups, if this process is another user.
     pub(super) daemon: Option<(u32, Vec<u32>)>,
     /// The copy of the ledger.
@@ -56,16 +60,32 @@ pub(super) enum LockState {
     /// A daemon holds it. The process id is the one in the file, if this
     /// process of the same PID namespace holds the lock.
     Held(Option<u32>),
-    /// No daemon has started in this directory yet.
+    /// The file does not exist. A daemon may run all the same: it keeps the lock of a file that was
+    /// removed.
     Absent,
     /// It cannot be looked at.
     Unknown(String),
 }
 
+/// The reason why the id of the installation is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NodeIdProblem {
+    /// The problem, as a sentence.
+    pub(super) text: String,
+    /// True if only this process may not read the file. It is neither root nor the daemon's user.
+    pub(super) is_denied: bool,
+}
+
 /// The file of the master key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum KeyState {
-    Readable,
+    /// It contains a key. `opened` is the number of stored secrets, each of which the key opens, or
+    /// `None` if the ledger was not read.
+    Usable {
+        opened: Option<usize>,
+    },
+    /// It contains no key, or one that does not open each stored secret.
+    Useless(String),
     Missing,
     Unreadable(String),
 }

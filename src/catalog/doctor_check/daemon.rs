@@ -56,8 +56,8 @@ pub(super) const STATE_WRITABLE: Guidance = Guidance {
         zh: "连接状态无法记录，因此代理不会报告任何变化，也不接受修改镜像服务器的请求。",
     },
     action: Text {
-        en: "give `state.dir` back to the daemon's user, and mount its disk read-write",
-        zh: "把 `state.dir` 的属主改回代理的运行用户，并以读写方式挂载其磁盘",
+        en: "make `state.dir` a directory of the daemon's user, give its files back to that user, and mount its disk read-write",
+        zh: "确保 `state.dir` 是代理运行用户的目录，把其中文件的属主改回该用户，并以读写方式挂载其磁盘",
     },
 };
 
@@ -101,8 +101,8 @@ pub(super) const STATE_LEDGER: Guidance = Guidance {
         zh: "代理无法启动，管理节点不能使用本节点的任何镜像服务器。",
     },
     action: Text {
-        en: "install the version that wrote a newer ledger, or restore a damaged one from a backup with all of its files",
-        zh: "状态数据库较新时，安装写入它的版本；损坏时，从备份恢复它的全部文件",
+        en: "install the version that wrote a newer ledger, or restore a damaged or lost one from a backup with all of its files; restore `node-id` from a backup, or write the `nodeId` into it that the markers of the stores contain",
+        zh: "状态数据库较新时，安装写入它的版本；损坏或丢失时，从备份恢复它的全部文件；`node-id` 则从备份恢复，或写入镜像服务器标记文件中的 `nodeId`",
     },
 };
 

@@ -4,6 +4,7 @@ mod forecast;
 mod host_observations;
 mod labels;
 mod observations;
+mod state_observations;
 
 pub use forecast::forecast_phrase;
 pub use labels::{

@@ -1,6 +1,7 @@
 //! The observations of a diagnosis, as sentences.
 
 use super::host_observations as host;
+use super::state_observations as state;
 use crate::catalog::{DoctorCheck, Language, Text};
 use crate::common::operand_enum;
 
@@ -27,12 +28,19 @@ operand_enum! {
         InodesAvailable "inodes_available" { available, total };
         InodesOnDemand "inodes_on_demand";
         StateWritable "state_writable";
+        StateDirAbsent "state_dir_absent" { path };
+        StateDirUnusable "state_dir_unusable" { problem };
         KeyReadable "key_readable";
+        KeyOpens "key_opens" { count };
+        KeyUncontested "key_uncontested";
+        SecretsLocked "secrets_locked" { stores };
+        CredentialFirst "credential_first";
         KeyFileMissing "key_file_missing";
         KeyNotNeeded "key_not_needed";
         KeyOfService "key_of_service";
         NoStoreYet "no_store_yet";
         NodeIdMissing "node_id_missing" { path, stores };
+        LedgerLost "ledger_lost" { path };
         LedgerStores "ledger_stores" { count };
         LedgerInUse "ledger_in_use";
         SameVersion "same_version" { version };
@@ -177,37 +185,23 @@ impl Observation {
                 en: "the filesystem creates inodes as it needs them",
                 zh: "文件系统按需创建 inode",
             },
-            Self::StateWritable => Text {
-                en: "the daemon's user can write in the state directory",
-                zh: "代理的运行用户可以写入状态目录",
-            },
-            Self::KeyReadable => Text {
-                en: "the daemon's user can read the master key",
-                zh: "代理的运行用户可以读取主密钥",
-            },
-            Self::KeyFileMissing => Text {
-                en: "the file of `state.master_key_file` does not exist",
-                zh: "`state.master_key_file` 指定的文件不存在",
-            },
-            Self::KeyNotNeeded => Text {
-                en: "no secret is stored yet, and no key is needed",
-                zh: "尚未保存任何凭据，不需要密钥",
-            },
-            Self::KeyOfService => Text {
-                en: "the state directory has no master key: the stored secrets are readable only if the service gets the credential `master-key`",
-                zh: "状态目录中没有主密钥：只有服务获得凭据 `master-key` 时，才能读取已保存的凭据",
-            },
+            Self::StateWritable => state::STATE_WRITABLE,
+            Self::StateDirAbsent { .. } => state::STATE_DIR_ABSENT,
+            Self::StateDirUnusable { .. } => state::STATE_DIR_UNUSABLE,
+            Self::KeyReadable => state::KEY_READABLE,
+            Self::KeyOpens { .. } => state::KEY_OPENS,
+            Self::KeyUncontested => state::KEY_UNCONTESTED,
+            Self::SecretsLocked { .. } => state::SECRETS_LOCKED,
+            Self::CredentialFirst => state::CREDENTIAL_FIRST,
+            Self::LedgerLost { .. } => state::LEDGER_LOST,
+            Self::KeyFileMissing => state::KEY_FILE_MISSING,
+            Self::KeyNotNeeded => state::KEY_NOT_NEEDED,
+            Self::KeyOfService => state::KEY_OF_SERVICE,
             Self::NoStoreYet => {
                 Text { en: "no store was added yet", zh: "尚未添加镜像服务器" }
             }
-            Self::NodeIdMissing { .. } => Text {
-                en: "{path} does not exist: the next start would create another id, and each of the {stores} stores would count as taken over",
-                zh: "{path} 不存在：下次启动会生成另一个标识，{stores} 个镜像服务器都会被视为已被接管",
-            },
-            Self::LedgerStores { .. } => Text {
-                en: "the ledger has {count} stores",
-                zh: "状态数据库中有 {count} 个镜像服务器",
-            },
+            Self::NodeIdMissing { .. } => state::NODE_ID_MISSING,
+            Self::LedgerStores { .. } => state::LEDGER_STORES,
             Self::LedgerInUse => {
                 Text { en: "the daemon uses the ledger", zh: "代理正在使用状态数据库" }
             }

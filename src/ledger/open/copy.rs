@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use super::integrity::{Integrity, check_integrity};
+use super::integrity::{Integrity, check_integrity, open_unchanged};
 use super::{OpenError, migrations, open_connection};
 use crate::common::{ErrorChain, Timestamp};
+use crate::ledger::sealer::SecretSealer;
 use crate::ledger::tables::stores::LoadedStore;
 use crate::ledger::tables::{RowError, events, generation, meta, outbox, stores};
 use crate::lifecycle::{EventItem, EventQuery};
-use crate::model::{EventCursor, Position, StoreUuid};
+use crate::model::{EventCursor, Fault, Position, StoreUuid};
 
 /// The contents of a copied ledger.
 #[derive(Debug)]
@@ -47,6 +48,14 @@ impl LedgerCopy {
             RowError::Sqlite(source) => OpenError::Sqlite { path, source },
             bad => OpenError::Damaged { path, what: ErrorChain(&bad).to_string() },
         })
+    }
+
+    /// Tries the key on each stored secret of a copy, and leaves the copy unchanged. Returns the
+    /// number of those that it opens, or the fault of the first one that it does not open. Returns
+    /// `None` if the copy cannot be read. The call blocks on the disk of the copy.
+    pub fn try_key(copy: &Path, sealer: &SecretSealer) -> Option<Result<usize, Fault>> {
+        let connection = open_unchanged(copy).ok()?;
+        stores::try_key(&connection, sealer).ok()
     }
 
     /// Returns the newest events of a store, or of all stores, in a copy that was read, with the

@@ -158,6 +158,16 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase | Unknown) | None)
 }
 
+/// Opens a ledger, with its log if it has one, without writing to either.
+///
+/// # Errors
+/// Returns an error if the files cannot be read. They may be intact.
+pub(super) fn open_unchanged(ledger: &Path) -> Result<Connection, RowError> {
+    let logs = log_files(ledger).map_err(|_| rusqlite::Error::InvalidPath(ledger.to_owned()))?;
+    let opened = if logs.is_empty() { open_immutable(ledger) } else { open_with_wal(ledger) };
+    Ok(opened?)
+}
+
 /// Opens a ledger that has no log, without touching any file.
 fn open_immutable(ledger: &Path) -> rusqlite::Result<Connection> {
     let uri = format!("file:{}?immutable=1", escape_uri(ledger));

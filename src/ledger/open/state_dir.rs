@@ -55,7 +55,9 @@ pub enum StateDirError {
     },
     /// `node-id` does not contain an id. The file was left untouched.
     #[error(
-        "the file {path} does not contain 32 lower-case hexadecimal digits: restore it or remove it"
+        "the file {path} does not contain 32 lower-case hexadecimal digits: restore it from a backup, \
+         or write the `nodeId` into it that the markers of the stores contain; with another id, each \
+         store would count as taken over"
     )]
     NodeId {
         /// The `node-id` file.

@@ -213,6 +213,20 @@ pub(crate) fn has_secrets(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM secrets)", [], |row| row.get(0))
 }
 
+/// Tries the key on each stored secret. Returns the number of those that it opens, or the fault of
+/// the first one that it does not open.
+pub(crate) fn try_key(
+    connection: &Connection,
+    sealer: &SecretSealer,
+) -> Result<Result<usize, Fault>, RowError> {
+    let sql = "SELECT store, field, sealed FROM secrets";
+    let rows = query_map(connection, sql, [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+    })?;
+    let mut opened = rows.iter().map(|(store, field, sealed)| sealer.unseal(store, field, sealed));
+    Ok(opened.try_fold(0, |count: usize, secret| secret.map(|_| count.saturating_add(1))))
+}
+
 /// Returns the unsealed secrets of a store, if the ledger holds them for the login of this
 /// definition. Both rows are read between the same two commits, so that no secret is paired with
 /// the address of another login. A disk error has a different reason than an unreadable secret,

@@ -22,7 +22,7 @@ use crate::support::sshd::{Builder, Sshd, User};
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// Runs `doctor --json`. Returns its exit status and the document.
-fn findings(agent: &Agent, options: &[&str]) -> (i32, Value) {
+pub(super) fn findings(agent: &Agent, options: &[&str]) -> (i32, Value) {
     let started = Instant::now();
     let output = agent.cli(&[&["doctor", "--json"], options].concat(), "");
     assert!(started.elapsed() < LONGEST);
@@ -32,7 +32,7 @@ fn findings(agent: &Agent, options: &[&str]) -> (i32, Value) {
 }
 
 /// Returns the verdict and the summary of a check.
-fn found<'a>(body: &'a Value, id: &str) -> (&'a str, &'a str) {
+pub(super) fn found<'a>(body: &'a Value, id: &str) -> (&'a str, &'a str) {
     let checks = body["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["id"] == id);
     let check = check.unwrap_or_else(|| panic!("no {id} in {body:#}"));
@@ -55,7 +55,7 @@ fn snapshot(state: &Path) -> BTreeMap<PathBuf, FileState> {
 }
 
 /// Runs `doctor --json`, and checks that it has changed no file of the state directory.
-fn unchanged_findings(agent: &Agent, options: &[&str]) -> (i32, Value) {
+pub(super) fn unchanged_findings(agent: &Agent, options: &[&str]) -> (i32, Value) {
     let state = agent.path("state");
     let before = snapshot(&state);
     let result = findings(agent, options);
@@ -63,9 +63,9 @@ fn unchanged_findings(agent: &Agent, options: &[&str]) -> (i32, Value) {
     result
 }
 
-struct Scene {
-    agent: Agent,
-    uuid: String,
+pub(super) struct Scene {
+    pub(super) agent: Agent,
+    pub(super) uuid: String,
     disk: MountedFs,
     _sshd: Sshd,
     _user: User,
@@ -73,7 +73,7 @@ struct Scene {
 
 impl Scene {
     /// Starts a daemon with a Connected store.
-    async fn set() -> Self {
+    pub(super) async fn set() -> Self {
         let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
         // The disk is smaller than the default reserve.
         let settings = "reserved = \"0B\"\n[monitor]\ninterval = \"1h\"\n";
@@ -169,6 +169,9 @@ async fn a_damaged_or_missing_node_id_is_named_and_no_store_counts_as_taken_over
         let (verdict, summary) = found(&body, "state.ledger");
         assert_eq!((code, verdict), (1, "error"), "{body:#}");
         assert!(summary.contains(words) && summary.contains("node-id"), "{summary}");
+        // Without its id, the next start would take each store for that of another installation.
+        let all = body.to_string();
+        assert!(!all.contains("remove it") && all.contains("nodeId"), "{body:#}");
         for id in ["directory", "mount", "identity", "permission"] {
             assert_eq!(found(&body, id), ("skipped", "needs the node id"), "{id}: {body:#}");
         }

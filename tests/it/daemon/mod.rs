@@ -26,6 +26,7 @@ mod doctor_matrix;
 mod doctor_offline;
 mod doctor_report;
 mod doctor_requested;
+mod doctor_state;
 mod environment;
 mod events;
 mod faults;

@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::stat::stat;
+use nix::unistd::{AccessFlags, access, geteuid};
 use serde_json::Value;
 
-use super::child::{ChildError, OWN_PROGRAM, run_child};
+use super::child::{ChildError, ChildOutput, OWN_PROGRAM, run_child};
 use crate::catalog::{DoctorCheck, Observation};
 use crate::diagnosis::{Finding, Summary, Verdict};
-use crate::settings::{ListenUse, Settings, environment_variables};
+use crate::settings::{ListenUse, Settings, environment_variables, settings_file};
 
 /// The word that makes this program read the settings file and end. It is not a command for users.
 pub const SETTINGS_WORKER: &str = "settings-worker";
@@ -24,6 +27,9 @@ pub const SETTINGS_WORKER: &str = "settings-worker";
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time to read the settings file alone.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Exit status of the process that reads the settings if its user is neither root nor the daemon's
+/// user, and may not read the files of the daemon.
+const OTHER_USER: u8 = 77;
 
 /// The result of the check of the settings.
 #[derive(Debug)]
@@ -54,6 +60,10 @@ pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
                 _ => Finding::new(check, Verdict::Warning, Summary::quoted(warnings.join("; "))),
             }
         }
+        // The faults may be only those of this user.
+        Ok(_) if !geteuid().is_root() && is_other_user(config).await => {
+            Finding::skipped(check, Observation::NeedsAccount)
+        }
         Ok(output) => {
             let faults = output.stderr.lines().map(str::trim).filter(|line| !line.is_empty());
             let faults: Vec<&str> = faults.collect();
@@ -75,15 +85,43 @@ pub(super) async fn check_settings(config: Option<&Path>) -> SettingsCheck {
 
 /// Returns true if the settings file can be read in time, as far as a process of its own shows.
 async fn is_readable(config: Option<&Path>) -> bool {
-    let args = [Some(OsStr::new(SETTINGS_WORKER)), config.map(Path::as_os_str)];
-    run_child(OWN_PROGRAM, args.into_iter().flatten(), READ_TIMEOUT).await.is_ok()
+    run_settings_worker(config).await.is_ok()
 }
 
-/// Loads the settings as `doctor` does, and ends. Its end shows that the file can be read.
+/// Returns true if this user may not read the files of the daemon.
+async fn is_other_user(config: Option<&Path>) -> bool {
+    let run = run_settings_worker(config).await;
+    run.is_ok_and(|output| output.status.code() == Some(OTHER_USER.into()))
+}
+
+async fn run_settings_worker(config: Option<&Path>) -> Result<ChildOutput, ChildError> {
+    let args = [Some(OsStr::new(SETTINGS_WORKER)), config.map(Path::as_os_str)];
+    run_child(OWN_PROGRAM, args.into_iter().flatten(), READ_TIMEOUT).await
+}
+
+/// Loads the settings as `doctor` does, and ends. Its end shows that the file can be read, and its
+/// status shows if this is the user to judge the files of the daemon.
 pub fn settings_worker_main(config: Option<PathBuf>) -> ExitCode {
     let loaded =
         Settings::load_for(ListenUse::Replaced, config.as_deref(), environment_variables());
-    if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let file = settings_file(config.as_deref(), environment_variables());
+    let is_denied = || access(&file, AccessFlags::R_OK) == Err(Errno::EACCES);
+    match loaded {
+        Ok(loaded) if is_of_other_user(&loaded.settings.state.dir) => ExitCode::from(OTHER_USER),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) if is_denied() => ExitCode::from(OTHER_USER),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Returns true if this user is neither root nor the one that owns the state directory.
+fn is_of_other_user(state_dir: &Path) -> bool {
+    let own = geteuid();
+    let is_other = match stat(state_dir) {
+        Ok(status) => status.st_uid != own.as_raw(),
+        Err(errno) => errno == Errno::EACCES,
+    };
+    !own.is_root() && is_other
 }
 
 /// The checks of what the settings name.

@@ -5,32 +5,36 @@
 //! - It never changes the state directory. It only copies the ledger out of it.
 #![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
-use std::fs::{File, OpenOptions};
+mod copy;
+
+use std::fs::File;
 use std::io::{self, BufRead as _, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::sys::stat::{FileStat, stat};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{FileStat, SFlag, lstat, stat};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::lock_holder::holds_lock;
-use super::state_report::{CopyState, DiskNumbers, KeyState, LockState, StateReport, StateRequest};
+use super::state_report::{
+    CopyState, DiskNumbers, KeyState, LockState, NodeIdProblem, StateReport, StateRequest,
+};
 use crate::app::daemon_access::DaemonUser;
 use crate::common::{ErrorChain, FileAccess, TrustedOwner, find_denied_access, print_bytes};
-use crate::ledger::{LEDGER_FILE, LOCK_FILE, MASTER_KEY_FILE, read_node_id};
-use crate::settings::{STATE_FILES, state_file_access};
+use crate::diagnosis::StateDirProblem;
+use crate::ledger::{
+    LEDGER_FILE, LOCK_FILE, LedgerCopy, MASTER_KEY_FILE, NODE_ID_FILE, SecretSealer, StateDirError,
+    read_node_id,
+};
+use crate::settings::{STATE_FILES, StateSettings, state_file_access};
+use copy::{copy_state, open_own_file};
 
 /// Maximum length of the request, in bytes: two paths and a folder.
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
-/// Maximum size of the ledger with its log that is copied, in bytes (256 MiB). A larger one would
-/// fill the folder of temporary files.
-const MAX_COPY_BYTES: u64 = 256 << 20;
-/// The suffixes of the files of a ledger. The index of the log (`-shm`) is made anew.
-const COPIED_SUFFIXES: [&str; 3] = ["", "-wal", "-journal"];
 
 /// Reads one request on stdin, and writes one report to stdout.
 pub fn state_worker_main() -> ExitCode {
@@ -50,26 +54,28 @@ fn look_at(request: &StateRequest) -> StateReport {
     let dir = request.dir.as_path();
     let found = stat(dir).and_then(|status| Ok((status, statvfs(dir)?)));
     let (status, disk) = match found {
+        Ok((status, _)) if file_type(&status) != SFlag::S_IFDIR => {
+            return unusable(dir, Errno::ENOTDIR);
+        }
         Ok(found) => found,
         Err(errno) => return unusable(dir, errno),
     };
     let user = AccessUser::of(dir, &status);
-    let key = key_state(request, &user);
     let (lock, held) = try_lock(dir);
+    let ledger = copy_state(dir, request.copy_to.as_deref(), &lock, held);
+    let node_id = node_id(dir, &user);
+    let is_first_start = node_id == Ok(None) && ledger == CopyState::Absent;
     StateReport {
         write_problem: write_problem(dir, &status, &disk, &user),
         disk: Ok(disk_numbers(&disk)),
         knows_access: !matches!(user, AccessUser::Unknown),
-        key,
-        node_id: match read_node_id(dir) {
-            Ok(id) => Ok(id.map(|id| id.to_string())),
-            Err(error) => Err(ErrorChain(&error).to_string()),
-        },
+        key: key_state(request, &user, &ledger, is_first_start),
+        node_id,
         daemon: match &user {
             AccessUser::Daemon(user) => Some((user.account.user, user.account.groups.clone())),
             AccessUser::Own | AccessUser::Unknown => None,
         },
-        ledger: copy_state(dir, request.copy_to.as_deref(), &lock, held),
+        ledger,
         lock,
     }
 }
@@ -80,16 +86,56 @@ fn unusable(dir: &Path, errno: Errno) -> StateReport {
         Errno::ENOENT => LockState::Absent,
         _ => LockState::Unknown(problem.clone()),
     };
+    let parent = dir.parent().unwrap_or(dir);
+    // A link to nowhere is an entry, which a start does not replace.
+    let is_absent = errno == Errno::ENOENT && lstat(dir) == Err(Errno::ENOENT);
+    let disk = match errno {
+        Errno::ENOENT if is_absent && can_have_entry(parent) => {
+            StateDirProblem::Absent(dir.display().to_string())
+        }
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES | Errno::EPERM => {
+            StateDirProblem::Unusable(problem.clone())
+        }
+        _ => StateDirProblem::Trouble(problem.clone()),
+    };
+    let may_create = || access(parent, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
     StateReport {
-        knows_access: errno != Errno::EACCES,
+        knows_access: match errno {
+            Errno::EACCES => false,
+            _ => !is_absent || geteuid().is_root() || may_create(),
+        },
         write_problem: None,
         key: KeyState::Unreadable(problem.clone()),
         node_id: Ok(None),
         daemon: None,
-        ledger: CopyState::Skipped("the state directory".to_owned()),
+        ledger: CopyState::Skipped("state.dir".to_owned()),
         lock,
-        disk: Err(problem),
+        disk: Err(disk),
     }
+}
+
+/// Returns true if the path is a folder on a filesystem that is not mounted read-only.
+fn can_have_entry(folder: &Path) -> bool {
+    let is_writable = |disk: Statvfs| !disk.flags().contains(FsFlags::ST_RDONLY);
+    stat(folder).is_ok_and(|status| file_type(&status) == SFlag::S_IFDIR)
+        && statvfs(folder).is_ok_and(is_writable)
+}
+
+fn file_type(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
+}
+
+fn node_id(dir: &Path, user: &AccessUser) -> Result<Option<String>, NodeIdProblem> {
+    // Root can read the file although the daemon's user may not.
+    if let Some(text) = user.denial(&dir.join(NODE_ID_FILE), FileAccess::Read) {
+        return Err(NodeIdProblem { text, is_denied: false });
+    }
+    read_node_id(dir).map(|id| id.map(|id| id.to_string())).map_err(|error| NodeIdProblem {
+        text: ErrorChain(&error).to_string(),
+        is_denied: matches!(user, AccessUser::Unknown)
+            && matches!(&error, StateDirError::Unusable { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied),
+    })
 }
 
 /// The user whose access decides.
@@ -170,6 +216,10 @@ fn write_problem(
             dir.display()
         ));
     }
+    let is_link = |path: &Path| lstat(path).is_ok_and(|it| file_type(&it) == SFlag::S_IFLNK);
+    if let Some(link) = STATE_FILES.iter().map(|name| dir.join(name)).find(|it| is_link(it)) {
+        return Some(format!("{} is a link, and the daemon follows none", link.display()));
+    }
     let files = STATE_FILES.iter().map(|name| (dir.join(name), state_file_access(name)));
     let mut written = files.filter(|(_, access)| *access == FileAccess::ReadAndWrite);
     written.find_map(|(path, access)| user.denial(&path, access))
@@ -186,16 +236,48 @@ fn disk_numbers(disk: &Statvfs) -> DiskNumbers {
     }
 }
 
-fn key_state(request: &StateRequest, user: &AccessUser) -> KeyState {
+fn key_state(
+    request: &StateRequest,
+    user: &AccessUser,
+    ledger: &CopyState,
+    is_first_start: bool,
+) -> KeyState {
     let default_path = request.dir.join(MASTER_KEY_FILE);
     let path = request.key_file.as_deref().unwrap_or(&default_path);
     match stat(path) {
         Ok(_) => match user.denial(path, FileAccess::Read) {
-            None => KeyState::Readable,
+            None => try_key(request, ledger, is_first_start),
             Some(problem) => KeyState::Unreadable(problem),
         },
         Err(Errno::ENOENT) => KeyState::Missing,
         Err(errno) => KeyState::Unreadable(format!("{}: {}", path.display(), errno.desc())),
+    }
+}
+
+/// Tries the key on the secrets of the copied ledger. Without a copy, its form is verified.
+fn try_key(request: &StateRequest, ledger: &CopyState, is_first_start: bool) -> KeyState {
+    let state = StateSettings {
+        dir: request.dir.clone(),
+        master_key_file: request.key_file.clone(),
+        core_dumps: false,
+        trust_file_modes: request.trust_file_modes,
+    };
+    // A file that disappears meanwhile is not created again.
+    let sealer = match SecretSealer::load_key(&state, None, true) {
+        Ok(sealer) => sealer,
+        Err(error) => return KeyState::Useless(ErrorChain(&error).to_string()),
+    };
+    if let Err(fault) = sealer.verify_form() {
+        return KeyState::Useless(fault.details().to_owned());
+    }
+    let copy = request.copy_to.as_ref().map(|folder| folder.join(LEDGER_FILE));
+    let tried = match (ledger, copy) {
+        (CopyState::Copied, Some(copy)) => LedgerCopy::try_key(&copy, &sealer),
+        _ => is_first_start.then_some(Ok(0)),
+    };
+    match tried.transpose() {
+        Ok(opened) => KeyState::Usable { opened },
+        Err(fault) => KeyState::Useless(fault.details().to_owned()),
     }
 }
 
@@ -221,67 +303,4 @@ fn try_lock(dir: &Path) -> (LockState, Option<Flock<File>>) {
         }
         Err((_, errno)) => (LockState::Unknown(errno.desc().to_owned()), None),
     }
-}
-
-/// Opens a file of the state directory. It follows no link, and waits for no pipe.
-fn open_own_file(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
-}
-
-fn copy_state(
-    dir: &Path,
-    to: Option<&Path>,
-    lock: &LockState,
-    held: Option<Flock<File>>,
-) -> CopyState {
-    let need = match (lock, to) {
-        (LockState::Absent, _) => return CopyState::Absent,
-        (LockState::Held(_), _) => "the daemon, which uses the ledger now".to_owned(),
-        (LockState::Unknown(problem), _) => problem.clone(),
-        (LockState::Free, None) => "a folder for temporary files".to_owned(),
-        (LockState::Free, Some(to)) => {
-            let copied = copy_ledger(dir, to);
-            // The lock lasts as long as the copy.
-            drop(held);
-            match copied {
-                Ok(state) => return state,
-                Err(error) => format!("a copy of the ledger: {error}"),
-            }
-        }
-    };
-    CopyState::Skipped(need)
-}
-
-fn copy_ledger(dir: &Path, to: &Path) -> io::Result<CopyState> {
-    let mut files = Vec::new();
-    for suffix in COPIED_SUFFIXES {
-        let name = format!("{LEDGER_FILE}{suffix}");
-        match open_own_file(&dir.join(&name)) {
-            Ok(file) => files.push((name, file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    if files.is_empty() {
-        return Ok(CopyState::Absent);
-    }
-    let mut size: u64 = 0;
-    for (name, file) in &files {
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other(format!("{name} is not a regular file")));
-        }
-        size = size.saturating_add(metadata.len());
-    }
-    if size > MAX_COPY_BYTES {
-        let need = format!("a ledger of at most {MAX_COPY_BYTES} bytes; it has {size}");
-        return Ok(CopyState::Skipped(need));
-    }
-    for (name, file) in files {
-        let mut options = OpenOptions::new();
-        let mut copy = options.write(true).create_new(true).mode(0o600).open(to.join(name))?;
-        io::copy(&mut file.take(MAX_COPY_BYTES), &mut copy)?;
-    }
-    Ok(CopyState::Copied)
 }
