@@ -200,7 +200,8 @@ fn count_locked_stores(checks: &[Value]) -> usize {
         check["reason"] == word
             || check["also"].as_array().is_some_and(|also| also.iter().any(|it| it == word))
     };
-    let stores = checks.iter().filter(is_locked).filter_map(|it| it["store"]["uuid"].as_str());
+    let stores =
+        checks.iter().filter(is_locked).filter_map(|it| it.pointer("/store/uuid")?.as_str());
     stores.collect::<BTreeSet<_>>().len()
 }
 

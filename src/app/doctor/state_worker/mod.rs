@@ -3,7 +3,6 @@
 //!
 //! # Never
 //! - It never changes the state directory. It only copies the ledger out of it.
-#![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
 mod copy;
 
