@@ -6,7 +6,7 @@ use crate::common::Timestamp;
 
 /// Time after which a refused call says nothing about the present, in milliseconds (1 h). A
 /// management node calls each minute.
-const RECENT_MS: i64 = 60 * 60 * 1000;
+pub const RECENT_CALL_MS: i64 = 60 * 60 * 1000;
 
 /// An address whose calls were refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct AgentCallFacts {
 pub fn diagnose_agent_calls(facts: &AgentCallFacts) -> Finding {
     let check = DoctorCheck::ManagementAgentAllow;
     let is_recent =
-        |caller: &&RefusedCaller| facts.now.0.saturating_sub(caller.last.0) <= RECENT_MS;
+        |caller: &&RefusedCaller| facts.now.0.saturating_sub(caller.last.0) <= RECENT_CALL_MS;
     let recent: Vec<&RefusedCaller> = facts.refused.iter().filter(is_recent).collect();
     if recent.is_empty() {
         return match facts.has_networks {
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_recent_refusal_is_a_warning_and_an_old_one_is_none() {
         use Verdict::{Ok, Skipped, Warning};
-        let now = Timestamp(10 * RECENT_MS);
+        let now = Timestamp(10 * RECENT_CALL_MS);
         let refused = |address: &str, ago: i64| RefusedCaller {
             address: address.to_owned(),
             calls: 7,
@@ -76,10 +76,10 @@ mod tests {
         for (has_networks, refused, verdict, words) in [
             (false, vec![], Skipped, "needs server.agent_allow"),
             (true, vec![], Ok, "no call"),
-            (true, vec![refused("192.0.2.1", RECENT_MS + 1)], Ok, "no call"),
+            (true, vec![refused("192.0.2.1", RECENT_CALL_MS + 1)], Ok, "no call"),
             (
                 false,
-                vec![refused("192.0.2.1", RECENT_MS)],
+                vec![refused("192.0.2.1", RECENT_CALL_MS)],
                 Warning,
                 "server.agent_allow were refused: 192.0.2.1 (7)",
             ),

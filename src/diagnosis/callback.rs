@@ -13,13 +13,51 @@ pub const RECEIVERS_DOWN: &str = "receiversDown";
 /// The last reply of each receiver, in their order, as evidence. It is empty without a reply.
 pub const LAST_REPLIES: &str = "lastReplies";
 
+/// The first step of the way to a receiver that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiverProblem {
+    /// The URL has an invalid port.
+    InvalidPort,
+    /// The name service did not answer within these seconds.
+    NameLate(u64),
+    /// The name has no address.
+    NoAddress,
+    /// No connection within these seconds.
+    ConnectLate(u64),
+    /// No TLS handshake within these seconds.
+    TlsLate(u64),
+    /// An error of the system or of TLS, in its own words.
+    Failed(String),
+}
+
+impl ReceiverProblem {
+    fn observation(&self, receiver: String) -> Observation {
+        match self {
+            Self::InvalidPort => Observation::ReceiverNoPort { receiver },
+            Self::NameLate(limit) => {
+                Observation::ReceiverNameLate { receiver, seconds: limit.to_string() }
+            }
+            Self::NoAddress => Observation::ReceiverNoAddress { receiver },
+            Self::ConnectLate(limit) => {
+                Observation::ReceiverConnectLate { receiver, seconds: limit.to_string() }
+            }
+            Self::TlsLate(limit) => {
+                Observation::ReceiverTlsLate { receiver, seconds: limit.to_string() }
+            }
+            Self::Failed(problem) => {
+                Observation::ReceiverUnreached { receiver, problem: problem.clone() }
+            }
+        }
+    }
+}
+
 /// A receiver of `callback.urls`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReceiverFact {
     /// The host and port.
     pub name: String,
     /// The result of a connection now, or `None` if none was tried.
-    pub connection: Option<Result<(), String>>,
+    pub connection: Option<Result<(), ReceiverProblem>>,
     /// True if the daemon counts it as down or gone.
     pub is_down: bool,
     /// The last reply, as the daemon knows it.
@@ -40,9 +78,7 @@ impl ReceiverFact {
     fn observations(&self) -> impl Iterator<Item = Observation> {
         let receiver = self.name.clone();
         let state = match &self.connection {
-            Some(Err(problem)) => {
-                Observation::ReceiverUnreached { receiver, problem: problem.clone() }
-            }
+            Some(Err(problem)) => problem.observation(receiver),
             _ if self.is_down => Observation::ReceiverDown { receiver },
             Some(Ok(())) => Observation::ReceiverReached { receiver },
             None if self.is_unknown() => Observation::ReceiverUnknown { receiver },
@@ -95,7 +131,8 @@ mod tests {
     fn receiver(name: &str, connection: Option<Result<(), &str>>, is_down: bool) -> ReceiverFact {
         ReceiverFact {
             name: name.to_owned(),
-            connection: connection.map(|result| result.map_err(str::to_owned)),
+            connection: connection
+                .map(|result| result.map_err(|it| ReceiverProblem::Failed(it.to_owned()))),
             is_down,
             last_reply: is_down.then(|| "503 Service Unavailable".to_owned()),
         }
@@ -132,6 +169,28 @@ mod tests {
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             let summary = finding.summary.text(Language::English);
             assert!(summary.contains(words), "{summary}");
+        }
+        for (problem, en, zh) in [
+            (ReceiverProblem::InvalidPort, "the port of mn-1:8080 is invalid", "端口无效"),
+            (
+                ReceiverProblem::NameLate(5),
+                "no name service answers for mn-1:8080 within 5 s",
+                "名称服务",
+            ),
+            (ReceiverProblem::NoAddress, "the name of mn-1:8080 has no address", "没有地址"),
+            (
+                ReceiverProblem::ConnectLate(5),
+                "mn-1:8080 accepts no connection within 5 s",
+                "接受连接",
+            ),
+            (ReceiverProblem::TlsLate(5), "completes no TLS handshake within 5 s", "完成 TLS 握手"),
+        ] {
+            let late = ReceiverFact { connection: Some(Err(problem)), ..up() };
+            let summary = diagnose_callback(&[late]).summary;
+            let (english, chinese) =
+                (summary.text(Language::English), summary.text(Language::Chinese));
+            assert!(english.contains(en) && chinese.contains(zh), "{english} {chinese}");
+            assert!(!chinese.contains("within"), "{chinese}");
         }
         let evidence = diagnose_callback(&[up(), down()]).evidence.facts;
         let list = |names: &[&str]| Fact::List(names.iter().map(|&name| name.to_owned()).collect());

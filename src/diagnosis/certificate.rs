@@ -30,6 +30,8 @@ pub struct CertificateFacts {
     pub check: DoctorCheck,
     /// The certificate that the daemon uses, if it says so.
     pub in_use: Option<CertificateFact>,
+    /// True if the daemon says that it uses none, although the settings name one.
+    pub is_unused: bool,
     /// The certificate in the file, or the reason why the file has none that can be used. `None` if
     /// the file was not looked at.
     pub file: Option<Result<CertificateFact, String>>,
@@ -49,13 +51,18 @@ pub fn diagnose_certificate(facts: &CertificateFacts, need: &str) -> Finding {
     let check = facts.check;
     let file = facts.file.as_ref().and_then(|file| file.as_ref().ok());
     let shown = facts.in_use.as_ref().or(file);
+    let unused = || Observation::CertificateUnused { setting: need.to_owned() };
     let mut finding = match (shown, &facts.file) {
         (Some(certificate), _) => validity_finding(check, certificate, facts.now),
-        (None, Some(Err(problem))) => {
-            return Finding::new(check, Verdict::Error, Summary::quoted(problem));
-        }
+        (None, Some(Err(problem))) => Finding::new(check, Verdict::Error, Summary::quoted(problem)),
+        (None, _) if facts.is_unused => return Finding::new(check, Verdict::Warning, unused()),
         (None, _) => return Finding::skipped_without(check, need),
     };
+    if facts.is_unused {
+        finding.verdict = finding.verdict.max(Verdict::Warning);
+        let of_file = std::mem::replace(&mut finding.summary, unused().into());
+        finding.summary.add_other(of_file);
+    }
     let difference = match (&facts.in_use, &facts.file) {
         (Some(in_use), Some(Ok(file))) if in_use.sha256 != file.sha256 => {
             Some(Observation::OtherCertificate { end: file.not_after.to_string() })
@@ -123,7 +130,7 @@ mod tests {
         let of = |days| Some(certificate(-9, days, "a"));
         let file = |days, sha256| Some(Ok(certificate(-9, days, sha256)));
         let unusable = || Some(Err("no certificate".to_owned()));
-        for (in_use, file, verdict, words) in [
+        let mut cases = [
             (of(400), None, Good, ", 400 d"),
             (of(21), None, Good, ", 21 d"),
             (of(20), None, Warning, ", 20 d"),
@@ -142,9 +149,21 @@ mod tests {
             (None, file(2, "a"), Error, ", 2 d"),
             (None, unusable(), Error, "no certificate"),
             (None, None, Skipped, "needs server.tls.cert"),
-        ] {
-            let facts =
-                CertificateFacts { check: DoctorCheck::CertificateServer, in_use, file, now: NOW };
+        ]
+        .into_iter()
+        .map(|(in_use, file, verdict, words)| (in_use, false, file, verdict, words))
+        .collect::<Vec<_>>();
+        // The settings name one that the daemon does not use.
+        cases.extend([
+            (None, true, file(400, "a"), Warning, "uses no certificate, although server.tls.cert"),
+            (None, true, file(400, "a"), Warning, ", 400 d"),
+            (None, true, file(-1, "a"), Error, "has ended"),
+            (None, true, unusable(), Error, "no certificate"),
+            (None, true, None, Warning, "uses no certificate"),
+        ]);
+        for (in_use, is_unused, file, verdict, words) in cases {
+            let check = DoctorCheck::CertificateServer;
+            let facts = CertificateFacts { check, in_use, is_unused, file, now: NOW };
             let finding = diagnose_certificate(&facts, "server.tls.cert");
             assert_eq!(finding.verdict, verdict, "{facts:?} {finding:?}");
             let summary = finding.summary.text(Language::English);

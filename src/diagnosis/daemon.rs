@@ -17,7 +17,7 @@ pub struct DeliveryFact {
     pub stores_behind: usize,
     /// The time of the oldest notice that waits, if it is known.
     pub oldest: Option<Timestamp>,
-    /// The reply that the newest failure had.
+    /// The reply of the newest failure.
     pub last_failure: Option<String>,
 }
 

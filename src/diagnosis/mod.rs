@@ -29,8 +29,10 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use agent_calls::{AgentCallFacts, RefusedCaller, diagnose_agent_calls};
-pub use callback::{LAST_REPLIES, RECEIVERS, RECEIVERS_DOWN, ReceiverFact, diagnose_callback};
+pub use agent_calls::{AgentCallFacts, RECENT_CALL_MS, RefusedCaller, diagnose_agent_calls};
+pub use callback::{
+    LAST_REPLIES, RECEIVERS, RECEIVERS_DOWN, ReceiverFact, ReceiverProblem, diagnose_callback,
+};
 pub use certificate::{
     CertificateFact, CertificateFacts, NOT_AFTER, NOT_BEFORE, SHA256, diagnose_certificate,
 };

@@ -103,7 +103,7 @@ impl CallbackEndpoints {
     }
 
     fn on_reply(&self, to: usize, reply: &ReceiverReply, outcome: DeliveryOutcome) -> bool {
-        let text = format!("{reply} at {}", self.daemon.clock.now());
+        let text = format!("{reply} ({})", self.daemon.clock.now());
         lock_unpoisoned(&self.replies).insert(to, text);
         let (before, uptime) = (self.active_endpoint(), self.started.elapsed());
         let fail_over = self.lock_selector().on_reply(

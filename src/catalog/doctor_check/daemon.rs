@@ -42,8 +42,8 @@ pub(super) const SETTINGS_SANDBOX: Guidance = Guidance {
         zh: "该根目录下无法添加镜像服务器，已有的会失联 (Disconnected)：无法向其中保存镜像。",
     },
     action: Text {
-        en: "add the root to `ReadWritePaths` in a drop-in (`systemctl edit imagestore-agent`), then restart the service",
-        zh: "用 `systemctl edit imagestore-agent` 把该根目录加入 `ReadWritePaths`，然后重启服务",
+        en: "in a drop-in (`systemctl edit imagestore-agent`), set `ProtectHome=no` for a root in `/home`, `/root` or `/run/user`, remove any other root from `InaccessiblePaths` and `ReadOnlyPaths`, and add it to `ReadWritePaths`; then restart the service",
+        zh: "用 `systemctl edit imagestore-agent` 修改服务单元，根目录位于 `/home`、`/root` 或 `/run/user` 时设置 `ProtectHome=no`；否则把它从 `InaccessiblePaths` 和 `ReadOnlyPaths` 中移除，并加入 `ReadWritePaths`；然后重启服务",
     },
 };
 
@@ -251,8 +251,8 @@ pub(super) const CERTIFICATE_SERVER: Guidance = Guidance {
         zh: "客户端会拒绝过期的证书，管理节点将无法再调用本节点。",
     },
     action: Text {
-        en: "renew the certificate in `server.tls.cert`, then load it with `systemctl reload imagestore-agent`",
-        zh: "更新 `server.tls.cert` 中的证书，然后用 `systemctl reload imagestore-agent` 加载",
+        en: "renew the certificate in `server.tls.cert`, then load it with `systemctl reload imagestore-agent`; the first certificate needs a restart (`systemctl restart imagestore-agent`)",
+        zh: "更新 `server.tls.cert` 中的证书，然后用 `systemctl reload imagestore-agent` 加载；首次配置证书需要重启（`systemctl restart imagestore-agent`）",
     },
 };
 

@@ -25,6 +25,10 @@ pub(super) const OTHER_CERTIFICATE: Text = Text {
 };
 pub(super) const CERTIFICATE_KEPT: Text =
     Text { en: "a reload keeps it: {problem}", zh: "重新加载后仍使用它：{problem}" };
+pub(super) const CERTIFICATE_UNUSED: Text = Text {
+    en: "the daemon uses no certificate, although `{setting}` names one: it was set after the start",
+    zh: "`{setting}` 指定了证书，但代理没有使用证书：该设置是在代理启动之后添加的",
+};
 pub(super) const CLOCK_GOOD: Text = Text {
     en: "the clock is behind neither the ledger nor this program",
     zh: "时钟不早于状态数据库，也不早于本程序",
@@ -56,6 +60,22 @@ pub(super) const RECEIVER_UNREACHED: Text = Text {
     en: "{receiver} cannot be reached: {problem}",
     zh: "{receiver} 无法访问：{problem}",
 };
+pub(super) const RECEIVER_NAME_LATE: Text = Text {
+    en: "no name service answers for {receiver} within {seconds} s",
+    zh: "名称服务未在 {seconds} 秒内给出 {receiver} 的地址",
+};
+pub(super) const RECEIVER_NO_ADDRESS: Text =
+    Text { en: "the name of {receiver} has no address", zh: "{receiver} 的名称没有地址" };
+pub(super) const RECEIVER_NO_PORT: Text =
+    Text { en: "the port of {receiver} is invalid", zh: "{receiver} 的端口无效" };
+pub(super) const RECEIVER_CONNECT_LATE: Text = Text {
+    en: "{receiver} accepts no connection within {seconds} s",
+    zh: "{receiver} 未在 {seconds} 秒内接受连接",
+};
+pub(super) const RECEIVER_TLS_LATE: Text = Text {
+    en: "{receiver} completes no TLS handshake within {seconds} s",
+    zh: "{receiver} 未在 {seconds} 秒内完成 TLS 握手",
+};
 pub(super) const LAST_REPLY: Text =
     Text { en: "last reply: {reply}", zh: "最近一次应答：{reply}" };
 pub(super) const NEEDS_REPLY: Text =
@@ -75,6 +95,10 @@ pub(super) const ROOTS_WRITABLE: Text = Text {
 pub(super) const ROOTS_READ_ONLY: Text = Text {
     en: "the unit lets the service not write below {roots}",
     zh: "服务单元不允许服务写入 {roots}",
+};
+pub(super) const ROOTS_HIDDEN: Text = Text {
+    en: "the unit hides {roots} from the service (`ProtectHome` or `InaccessiblePaths`), which `ReadWritePaths` does not change",
+    zh: "服务单元对服务隐藏了 {roots}（`ProtectHome` 或 `InaccessiblePaths`），`ReadWritePaths` 无法改变这一点",
 };
 pub(super) const NO_CALLER_LINE: Text = Text {
     en: "no caller over TCP can log in: {files} has no line",

@@ -92,6 +92,7 @@ operand_enum! {
         CertificateEarly "certificate_early" { start };
         OtherCertificate "other_certificate" { end };
         CertificateKept "certificate_kept" { problem };
+        CertificateUnused "certificate_unused" { setting };
         ClockGood "clock_good";
         ClockBeforeProgram "clock_before_program" { now };
         ClockBehindLedger "clock_behind_ledger" { seconds };
@@ -102,12 +103,18 @@ operand_enum! {
         ReceiverUnknown "receiver_unknown" { receiver };
         ReceiverDown "receiver_down" { receiver };
         ReceiverUnreached "receiver_unreached" { receiver, problem };
+        ReceiverNameLate "receiver_name_late" { receiver, seconds };
+        ReceiverNoAddress "receiver_no_address" { receiver };
+        ReceiverNoPort "receiver_no_port" { receiver };
+        ReceiverConnectLate "receiver_connect_late" { receiver, seconds };
+        ReceiverTlsLate "receiver_tls_late" { receiver, seconds };
         LastReply "last_reply" { reply };
         NeedsReply "needs_reply";
         NoCallRefused "no_call_refused";
         CallsRefused "calls_refused" { calls };
         RootsWritable "roots_writable";
         RootsReadOnly "roots_read_only" { roots };
+        RootsHidden "roots_hidden" { roots };
         NoCallerLine "no_caller_line" { files };
     }
 }
@@ -348,6 +355,7 @@ impl Observation {
             Self::CertificateEarly { .. } => host::CERTIFICATE_EARLY,
             Self::OtherCertificate { .. } => host::OTHER_CERTIFICATE,
             Self::CertificateKept { .. } => host::CERTIFICATE_KEPT,
+            Self::CertificateUnused { .. } => host::CERTIFICATE_UNUSED,
             Self::ClockGood => host::CLOCK_GOOD,
             Self::ClockBeforeProgram { .. } => host::CLOCK_BEFORE_PROGRAM,
             Self::ClockBehindLedger { .. } => host::CLOCK_BEHIND_LEDGER,
@@ -358,12 +366,18 @@ impl Observation {
             Self::ReceiverUnknown { .. } => host::RECEIVER_UNKNOWN,
             Self::ReceiverDown { .. } => host::RECEIVER_DOWN,
             Self::ReceiverUnreached { .. } => host::RECEIVER_UNREACHED,
+            Self::ReceiverNameLate { .. } => host::RECEIVER_NAME_LATE,
+            Self::ReceiverNoAddress { .. } => host::RECEIVER_NO_ADDRESS,
+            Self::ReceiverNoPort { .. } => host::RECEIVER_NO_PORT,
+            Self::ReceiverConnectLate { .. } => host::RECEIVER_CONNECT_LATE,
+            Self::ReceiverTlsLate { .. } => host::RECEIVER_TLS_LATE,
             Self::LastReply { .. } => host::LAST_REPLY,
             Self::NeedsReply => host::NEEDS_REPLY,
             Self::NoCallRefused => host::NO_CALL_REFUSED,
             Self::CallsRefused { .. } => host::CALLS_REFUSED,
             Self::RootsWritable => host::ROOTS_WRITABLE,
             Self::RootsReadOnly { .. } => host::ROOTS_READ_ONLY,
+            Self::RootsHidden { .. } => host::ROOTS_HIDDEN,
             Self::NoCallerLine { .. } => host::NO_CALLER_LINE,
         }
     }

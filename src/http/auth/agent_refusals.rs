@@ -2,13 +2,14 @@
 //!
 //! # Guarantees
 //!
-//! - It keeps at most [`MAX_ADDRESSES`] addresses: those of the newest refusals.
+//! - It keeps at most [`MAX_ADDRESSES`] addresses: those with the most calls, of which an old one
+//!   leaves first.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use crate::common::{Clock, Timestamp, lock_unpoisoned};
-use crate::diagnosis::RefusedCaller;
+use crate::diagnosis::{RECENT_CALL_MS, RefusedCaller};
 
 /// Maximum number of addresses. A management node has a few.
 const MAX_ADDRESSES: usize = 8;
@@ -37,15 +38,18 @@ impl AgentRefusals {
         let (address, now) = (address.to_canonical(), self.clock.now());
         let mut addresses = lock_unpoisoned(&self.addresses);
         let known = addresses.iter().position(|it| it.address == address);
-        // The newest one is the last, so that the oldest one leaves.
-        let earlier = match known {
-            Some(at) => addresses.remove(at).calls,
-            None if addresses.len() >= MAX_ADDRESSES => {
-                addresses.remove(0);
-                0
+        // The newest one is the last. One that scans calls once, and a management node again and
+        // again.
+        let earlier = known.map_or(0, |at| addresses.remove(at).calls);
+        if addresses.len() >= MAX_ADDRESSES {
+            let rank = |it: &AddressRefusals| {
+                (now.0.saturating_sub(it.last.0) <= RECENT_CALL_MS, it.calls)
+            };
+            let ranks = addresses.iter().map(rank).enumerate();
+            if let Some((least, _)) = ranks.min_by_key(|(_, rank)| *rank) {
+                addresses.remove(least);
             }
-            None => 0,
-        };
+        }
         addresses.push(AddressRefusals { address, calls: earlier.saturating_add(1), last: now });
     }
 
@@ -63,23 +67,58 @@ impl AgentRefusals {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
-    use crate::common::SystemClock;
+
+    /// A clock that the test sets.
+    #[derive(Default)]
+    struct SetTime(AtomicI64);
+
+    impl Clock for SetTime {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn counts(refusals: &AgentRefusals) -> Vec<(String, u64)> {
+        refusals.callers().into_iter().map(|it| (it.address, it.calls)).collect()
+    }
+
+    fn count(last: u8, calls: u64) -> (String, u64) {
+        (address(last).to_string(), calls)
+    }
 
     #[test]
-    fn the_newest_addresses_stay_with_their_counts() {
-        let refusals = AgentRefusals::new(Arc::new(SystemClock));
-        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+    fn the_addresses_with_the_most_calls_stay() {
+        let refusals = AgentRefusals::new(Arc::new(SetTime::default()));
         for last in [1, 2, 1, 3, 4, 5, 6, 7, 8, 1] {
             refusals.record(address(last));
         }
         refusals.record("::ffff:192.0.2.8".parse().unwrap());
         refusals.record(address(9));
-        let callers = refusals.callers();
-        let found: Vec<_> = callers.iter().map(|it| (it.address.as_str(), it.calls)).collect();
+        let found = counts(&refusals);
         assert_eq!(found.len(), MAX_ADDRESSES);
-        assert!(!found.iter().any(|(address, _)| *address == "192.0.2.2"), "{found:?}");
-        assert_eq!(found[5..], [("192.0.2.1", 3), ("192.0.2.8", 2), ("192.0.2.9", 1)]);
-        assert!(callers.iter().all(|caller| caller.last > Timestamp(0)));
+        assert!(!found.contains(&count(2, 1)), "{found:?}");
+        assert_eq!(found[5..], [count(1, 3), count(8, 2), count(9, 1)]);
+        // Many addresses with one call each take the places of one another only.
+        (20..200).for_each(|last| refusals.record(address(last)));
+        let found = counts(&refusals);
+        assert!(found.contains(&count(1, 3)) && found.contains(&count(8, 2)), "{found:?}");
+    }
+
+    #[test]
+    fn an_address_that_is_silent_for_long_leaves_first() {
+        let clock = Arc::new(SetTime::default());
+        let refusals = AgentRefusals::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        [1, 1, 1].into_iter().for_each(|last| refusals.record(address(last)));
+        clock.0.store(RECENT_CALL_MS + 1, Ordering::Relaxed);
+        (2..=9).for_each(|last| refusals.record(address(last)));
+        let found = counts(&refusals);
+        assert_eq!(found, (2..=9).map(|last| count(last, 1)).collect::<Vec<_>>());
     }
 }

@@ -30,11 +30,13 @@ pub(in crate::app::doctor) async fn check_certificate(
         _ => ("server.tls.cert", settings.server.tls.as_ref().map(|tls| tls.cert.clone())),
     };
     let in_use = known.and_then(certificate_in);
+    // A daemon that uses one shows it as evidence.
+    let is_unused = known.is_some() && in_use.is_none() && path.is_some();
     let file = match path {
         Some(path) => read(key, path).await,
         None => None,
     };
-    let facts = CertificateFacts { check, in_use, file, now: SystemClock.now() };
+    let facts = CertificateFacts { check, in_use, is_unused, file, now: SystemClock.now() };
     diagnose_certificate(&facts, key)
 }
 
@@ -71,7 +73,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::catalog::Language;
     use crate::common::Timestamp;
+    use crate::diagnosis::Verdict;
 
     #[test]
     fn the_certificate_in_use_is_that_of_the_evidence() {
@@ -85,5 +89,26 @@ mod tests {
         };
         assert_eq!(certificate_in(&evidence), Some(expected));
         assert_eq!(certificate_in(&json!({"evidence": {}})), None);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_without_the_certificate_of_the_settings_is_a_warning() {
+        let mut settings = Settings::built_in();
+        let check = DoctorCheck::CertificateClient;
+        let skipped = json!({"id": check.as_str(), "verdict": "skipped", "evidence": {}});
+        let found = check_certificate(check, &settings, Some(&skipped)).await;
+        assert_eq!(found.verdict, Verdict::Skipped);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let signed = rcgen::generate_simple_self_signed(["node".to_owned()]).unwrap();
+        std::fs::write(file.path(), signed.cert.pem()).unwrap();
+        settings.callback.client_cert = Some(file.path().to_owned());
+        let found = check_certificate(check, &settings, None).await;
+        let alone = found.summary.text(Language::English);
+        assert!(!alone.contains("uses no certificate"), "{alone}");
+        let found = check_certificate(check, &settings, Some(&skipped)).await;
+        let summary = found.summary.text(Language::English);
+        assert_eq!(found.verdict, Verdict::Warning, "{summary}");
+        assert!(summary.contains("uses no certificate"), "{summary}");
+        assert!(summary.contains(&alone), "{summary}");
     }
 }

@@ -9,8 +9,8 @@ use crate::diagnosis::{Finding, SandboxFacts, diagnose_sandbox};
 use crate::settings::Settings;
 
 /// The properties that decide what the service can write (systemd.exec(5)).
-const PROPERTIES: &str =
-    "LoadState,ProtectSystem,ProtectHome,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths";
+const PROPERTIES: &str = "LoadState,ProtectSystem,ProtectHome,ReadWritePaths,ReadOnlyPaths,\
+                          InaccessiblePaths,BindPaths";
 
 /// Compares the allowed roots with the unit.
 pub(in crate::app::doctor) async fn check_sandbox(settings: &Settings) -> Finding {
@@ -28,8 +28,16 @@ fn sandbox_in(properties: &BTreeMap<String, String>) -> SandboxFacts {
         protect_system: text("ProtectSystem").to_owned(),
         protect_home: text("ProtectHome").to_owned(),
         read_write: paths("ReadWritePaths"),
-        denied: [paths("ReadOnlyPaths"), paths("InaccessiblePaths")].concat(),
+        read_only: paths("ReadOnlyPaths"),
+        inaccessible: paths("InaccessiblePaths"),
+        bound: split_words(text("BindPaths")).iter().filter_map(|it| bound_path_in(it)).collect(),
     }
+}
+
+/// Returns the destination of a bind mount, which is printed as `SOURCE:DESTINATION:rbind`.
+fn bound_path_in(word: &str) -> Option<PathBuf> {
+    let destination = word.split(':').nth(1)?;
+    destination.starts_with('/').then(|| destination.into())
 }
 
 /// Returns the path of a word: `-` before it permits its absence, `+` means the root directory of
@@ -66,12 +74,16 @@ mod tests {
             ("ProtectSystem", "strict"),
             ("ProtectHome", "yes"),
             ("ReadWritePaths", "-/var/lib/imagestore \"/data/two words\" +/srv/a\\\"b"),
+            ("ReadOnlyPaths", "/etc"),
             ("InaccessiblePaths", ""),
+            ("BindPaths", "/data/a:/home/a:rbind -/b:/home/b:norbind [unprintable]"),
         ];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let sandbox = sandbox_in(&properties.into_iter().collect());
         let expected = ["/var/lib/imagestore", "/data/two words", "/srv/a\"b"].map(PathBuf::from);
         assert_eq!(sandbox.read_write, expected);
-        assert_eq!((sandbox.denied, sandbox.protect_home.as_str()), (vec![], "yes"));
+        assert_eq!(sandbox.bound, ["/home/a", "/home/b"].map(PathBuf::from));
+        assert_eq!((sandbox.read_only, sandbox.inaccessible), (vec!["/etc".into()], vec![]));
+        assert_eq!(sandbox.protect_home, "yes");
     }
 }

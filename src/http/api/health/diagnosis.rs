@@ -149,7 +149,7 @@ fn daemon_findings<S>(state: &AppState<S>) -> Vec<Finding> {
         (DoctorCheck::CertificateServer, served, SERVER_CERT),
         (DoctorCheck::CertificateClient, sent, CLIENT_CERT),
     ] {
-        let facts = CertificateFacts { check, in_use, file: None, now };
+        let facts = CertificateFacts { check, in_use, is_unused: false, file: None, now };
         findings.push(diagnose_certificate(&facts, need));
     }
     findings
