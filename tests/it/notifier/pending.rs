@@ -42,6 +42,7 @@ async fn a_store_that_waits_for_its_turn_behind_a_slow_receiver_has_its_notice_p
     let fixture = NotifierFixture::with(STORES).await;
     let (mut node, permits) = held_receiver().await;
     let notifier = fixture.notifier(&node);
+    notifier.backlog_read().await;
     for n in 1..STORES {
         fixture.enqueue(n, [1]).await;
         notifier.on_committed(n);
