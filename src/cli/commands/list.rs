@@ -22,6 +22,9 @@ use crate::model::EventCursor;
 /// Time after which a list is read once more after an event. The daemon may publish an event a
 /// moment before the store.
 const SECOND_READ_DELAY: Duration = Duration::from_secs(1);
+/// Time after which a list is read again without an event. Some conditions and the capacity change
+/// without one.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A list as it was fetched.
 enum FetchedList {
@@ -90,9 +93,8 @@ impl CommandRunner {
         self.follow_stream(&path, None, show).await
     }
 
-    /// Reads the list at the beginning of a stream and after each block of it, and shows what has
-    /// changed. A block without an event comes every 15 s (`docs/http-api.md`): some conditions and
-    /// the capacity change without an event.
+    /// Reads the list at the beginning of a stream, after each event of it, and at an interval, and
+    /// shows what has changed.
     async fn show_changes(
         &self,
         list: &mut WatchedList<'_>,
@@ -100,19 +102,17 @@ impl CommandRunner {
         position: &mut Option<EventCursor>,
         failures: &mut FollowFailures,
     ) -> Result<StreamEnd, CommandError> {
-        let mut reads_at = Some(Instant::now());
+        let (mut reads_at, mut is_read) = (Instant::now(), false);
         loop {
-            let now = Instant::now();
-            let due = reads_at.unwrap_or(now);
             let next = tokio::select! {
                 biased;
                 // A timer is not ready at once, and the stream may be lost before it is.
-                () = ready(()), if reads_at.is_some_and(|at| at <= now) => None,
-                () = sleep_until(due), if reads_at.is_some() => None,
+                () = ready(()), if reads_at <= Instant::now() => None,
+                () = sleep_until(reads_at) => None,
                 block = next_block(stream) => Some(block),
             };
-            match next {
-                None => reads_at = None,
+            let next_read = match next {
+                None => Some(REFRESH_INTERVAL),
                 Some(NextBlock::Lost) => return Ok(StreamEnd::Lost),
                 Some(NextBlock::Unread) => return Ok(StreamEnd::Unread),
                 Some(NextBlock::Block(block)) => {
@@ -123,19 +123,22 @@ impl CommandRunner {
                         *position = block.position.or(*position);
                         had_event |= block.event.is_some();
                     }
-                    if had_event {
-                        reads_at = Some(Instant::now() + SECOND_READ_DELAY);
-                    }
+                    had_event.then_some(SECOND_READ_DELAY)
                 }
-            }
-            let reader = match self.fetch_list(list.args, failures).await? {
-                FetchedList::Stores(stores) => list.show(stores)?,
-                FetchedList::Later { asked_delay } => {
-                    return Ok(StreamEnd::Failed { asked_delay });
-                }
-                FetchedList::Refused => return Ok(StreamEnd::Refused),
             };
-            if stream.has_position() {
+            let mut reader = OutputReader::Present;
+            if let Some(delay) = next_read {
+                reader = match self.fetch_list(list.args, failures).await? {
+                    FetchedList::Stores(stores) => list.show(stores)?,
+                    FetchedList::Later { asked_delay } => {
+                        return Ok(StreamEnd::Failed { asked_delay });
+                    }
+                    FetchedList::Refused => return Ok(StreamEnd::Refused),
+                };
+                is_read = true;
+                reads_at = Instant::now() + delay;
+            }
+            if is_read && stream.has_position() {
                 failures.report_end();
             }
             if reader == OutputReader::Gone {
