@@ -275,7 +275,14 @@ async fn examine(
         daemon_version: view.version,
     });
     let has_choice = !args.stores.is_empty();
-    Ok(Report { checks, stores: view.stores, requested: requested.clone(), background, has_choice })
+    Ok(Report {
+        checks,
+        stores: view.stores,
+        knows_stores: knows_stores || view.problem.is_none(),
+        requested: requested.clone(),
+        background,
+        has_choice,
+    })
 }
 
 async fn look_at_state(is_wanted: bool, settings: &Settings) -> Option<StateView> {

@@ -26,6 +26,8 @@ pub(super) struct Report {
     pub(super) checks: Vec<Value>,
     /// The stores as the summary of the daemon lists them.
     pub(super) stores: Vec<Value>,
+    /// True if the stores are known: the daemon listed them, or its ledger was read.
+    pub(super) knows_stores: bool,
     /// The checks that the daemon was asked to make.
     pub(super) requested: RequestedChecks,
     /// The facts that only a report to others needs.
@@ -101,8 +103,9 @@ pub(super) fn prepare_output(
         let document = report.to_json(args.brief);
         return (exit, Box::new(move || print_json(&document)));
     }
+    let stores = report.knows_stores.then_some(report.stores.as_slice());
     let mut text =
-        format_diagnosis(&report.checks, &report.stores, args.brief, SystemClock.now(), language);
+        format_diagnosis(&report.checks, stores, args.brief, SystemClock.now(), language);
     let unmade = report.requested.to_json(true).len();
     if unmade > 0 {
         text.push_str(&format!("{}\n", unmade_phrase(unmade, language)));

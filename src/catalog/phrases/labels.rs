@@ -118,46 +118,50 @@ pub fn last_known_phrase(status: Status, language: Language) -> String {
     }
 }
 
-/// Returns the last line of a diagnosis: the number of stores, and of those findings that are not
-/// well, with the worst one.
+/// Returns the number of stores, if it is known.
+fn count_phrase(stores: Option<usize>, language: Language) -> String {
+    match (stores, language) {
+        (Some(1), Language::English) => "1 store".to_owned(),
+        (Some(stores), Language::English) => format!("{stores} stores"),
+        (Some(stores), Language::Chinese) => format!("{stores} 个镜像服务器"),
+        (None, Language::English) => "stores not known".to_owned(),
+        (None, Language::Chinese) => "镜像服务器数量未知".to_owned(),
+    }
+}
+
+/// Returns the last line of a diagnosis: the number of stores, if it is known, and of those
+/// findings that are not well, with the worst one.
 pub fn total_phrase(
-    stores: usize,
+    stores: Option<usize>,
     errors: usize,
     warnings: usize,
     worst: Option<&str>,
     language: Language,
 ) -> String {
     let plural = |count: usize| if count == 1 { "" } else { "s" };
-    match language {
-        Language::English => {
-            let head = format!("{stores} store{}", plural(stores));
-            match worst {
-                None => format!("{head}, all well"),
-                Some(worst) => format!(
-                    "{head}, {errors} error{}, {warnings} warning{}: {worst}",
-                    plural(errors),
-                    plural(warnings)
-                ),
-            }
-        }
-        Language::Chinese => {
-            let head = format!("{stores} 个镜像服务器");
-            match worst {
-                None => format!("{head}，均正常"),
-                Some(worst) => format!("{head}，{errors} 个错误，{warnings} 个警告：{worst}"),
-            }
+    let head = count_phrase(stores, language);
+    match (language, worst) {
+        (Language::English, None) if stores.is_none() => format!("{head}, the rest is well"),
+        (Language::Chinese, None) if stores.is_none() => format!("{head}，其余正常"),
+        (Language::English, None) => format!("{head}, all well"),
+        (Language::Chinese, None) => format!("{head}，均正常"),
+        (Language::English, Some(worst)) => format!(
+            "{head}, {errors} error{}, {warnings} warning{}: {worst}",
+            plural(errors),
+            plural(warnings)
+        ),
+        (Language::Chinese, Some(worst)) => {
+            format!("{head}，{errors} 个错误，{warnings} 个警告：{worst}")
         }
     }
 }
 
 /// Returns the last line of a diagnosis in which no check could run.
-pub fn unchecked_phrase(stores: usize, language: Language) -> String {
+pub fn unchecked_phrase(stores: Option<usize>, language: Language) -> String {
+    let head = count_phrase(stores, language);
     match language {
-        Language::English => {
-            let plural = if stores == 1 { "" } else { "s" };
-            format!("{stores} store{plural}, and no check could run")
-        }
-        Language::Chinese => format!("{stores} 个镜像服务器，所有检查均未能运行"),
+        Language::English => format!("{head}, and no check could run"),
+        Language::Chinese => format!("{head}，所有检查均未能运行"),
     }
 }
 
@@ -193,15 +197,21 @@ mod tests {
 
     #[test]
     fn the_last_line_names_the_worst_finding() {
-        let english =
-            |errors, warnings, worst| total_phrase(2, errors, warnings, worst, Language::English);
+        let english = |errors, warnings, worst| {
+            total_phrase(Some(2), errors, warnings, worst, Language::English)
+        };
         assert_eq!(english(0, 0, None), "2 stores, all well");
         assert_eq!(
             english(1, 0, Some("images is not_mounted")),
             "2 stores, 1 error, 0 warnings: images is not_mounted"
         );
-        assert_eq!(total_phrase(1, 0, 0, None, Language::English), "1 store, all well");
-        assert_eq!(total_phrase(2, 0, 0, None, Language::Chinese), "2 个镜像服务器，均正常");
+        for (stores, en, zh) in [
+            (Some(1), "1 store, all well", "1 个镜像服务器，均正常"),
+            (None, "stores not known, the rest is well", "镜像服务器数量未知，其余正常"),
+        ] {
+            assert_eq!(total_phrase(stores, 0, 0, None, Language::English), en);
+            assert_eq!(total_phrase(stores, 0, 0, None, Language::Chinese), zh);
+        }
         let lasted = Some(Duration::from_secs(720));
         let phrase = |language| status_phrase(Status::Disconnected, lasted, language);
         assert_eq!(phrase(Language::English), "Disconnected for 12 min");

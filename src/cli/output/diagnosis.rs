@@ -25,11 +25,11 @@ struct Subject<'a> {
     is_checked: bool,
 }
 
-/// Formats the findings. `stores` are the stores of the daemon's summary. `brief` leaves out what
-/// is well.
+/// Formats the findings. `stores` are the stores of the daemon's summary, or `None` if they are not
+/// known. `brief` leaves out what is well.
 pub(crate) fn format_diagnosis(
     checks: &[Value],
-    stores: &[Value],
+    stores: Option<&[Value]>,
     brief: bool,
     now: Timestamp,
     language: Language,
@@ -41,7 +41,8 @@ pub(crate) fn format_diagnosis(
         bad: bad_findings(checks, ""),
         is_checked: is_checked(checks, ""),
     }];
-    subjects.extend(stores.iter().map(|store| store_subject(store, checks, now, language)));
+    let listed = stores.unwrap_or_default().iter();
+    subjects.extend(listed.map(|store| store_subject(store, checks, now, language)));
     // Without findings about the daemon, only stores were asked for.
     if !checks.iter().any(|check| check["store"].is_null()) {
         subjects.remove(0);
@@ -57,9 +58,10 @@ pub(crate) fn format_diagnosis(
     let worst = worst.max_by_key(|finding| severity(finding));
     let worst = worst.map(|finding| store_label(finding, language));
     if !brief || worst.is_some() {
+        let count = stores.map(<[Value]>::len);
         let total = match checks.iter().any(has_verdict) {
-            true => total_phrase(stores.len(), errors, warnings, worst.as_deref(), language),
-            false => unchecked_phrase(stores.len(), language),
+            true => total_phrase(count, errors, warnings, worst.as_deref(), language),
+            false => unchecked_phrase(count, language),
         };
         text.push_str(&format!("{total}\n"));
     }
@@ -223,7 +225,7 @@ mod tests {
     fn text(brief: bool, language: Language) -> String {
         let (checks, stores) = sample();
         let now = "2016-12-22T17:12:30Z".parse().unwrap();
-        format_diagnosis(&checks, &stores, brief, now, language)
+        format_diagnosis(&checks, Some(&stores), brief, now, language)
     }
 
     #[test]
@@ -247,11 +249,21 @@ mod tests {
         let brief = text(true, Language::English);
         assert!(brief.starts_with("× images") && !brief.contains('√'), "{brief}");
         let (checks, stores) = sample();
-        let well =
-            format_diagnosis(&checks[2..], &stores[1..], true, Timestamp(0), Language::English);
+        let well = format_diagnosis(
+            &checks[2..],
+            Some(&stores[1..]),
+            true,
+            Timestamp(0),
+            Language::English,
+        );
         assert_eq!(well, "");
-        let well =
-            format_diagnosis(&checks[2..], &stores[1..], false, Timestamp(0), Language::English);
+        let well = format_diagnosis(
+            &checks[2..],
+            Some(&stores[1..]),
+            false,
+            Timestamp(0),
+            Language::English,
+        );
         assert!(well.ends_with("1 store, all well\n") && !well.contains(DAEMON), "{well}");
     }
 
@@ -262,7 +274,7 @@ mod tests {
             check["verdict"] = "skipped".into();
         }
         let formatted = |checks: &[Value], language| {
-            format_diagnosis(checks, &stores, false, Timestamp(0), language)
+            format_diagnosis(checks, Some(&stores), false, Timestamp(0), language)
         };
         let text = formatted(&checks, Language::English);
         assert!(!text.contains('√') && text.contains("- images"), "{text}");
@@ -279,7 +291,7 @@ mod tests {
         let (mut checks, stores) = sample();
         checks[0]["id"] = "state.writable".into();
         checks[1]["id"] = "service.answers".into();
-        let text = format_diagnosis(&checks, &stores, false, Timestamp(0), Language::English);
+        let text = format_diagnosis(&checks, Some(&stores), false, Timestamp(0), Language::English);
         assert_eq!(text.lines().next(), Some("√ imagestore-agent"), "{text}");
     }
 

@@ -99,8 +99,17 @@ async fn a_stopped_daemon_runs_and_does_not_answer_and_a_killed_one_does_not_run
     let (verdict, summary) = found(&body, "state.ledger");
     assert_eq!((verdict, summary.contains("the daemon")), ("skipped", true), "{summary}");
     assert_eq!(found(&body, "state.writable").0, "ok");
+    // What is not known is not counted.
+    let text = |agent: &Agent| {
+        let output = agent.cli(&["doctor", "--check", "state.writable"], "");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let stopped = text(&scene.agent);
+    assert!(stopped.ends_with("\nstores not known, the rest is well\n"), "{stopped}");
 
     scene.agent.kill();
+    let killed = text(&scene.agent);
+    assert!(killed.ends_with("\n1 store, all well\n"), "{killed}");
     let (code, body) = unchanged_findings(&scene.agent, &[]);
     assert_eq!((code, &body["worst"]), (1, &"error".into()));
     let (verdict, summary) = found(&body, "service.answers");
