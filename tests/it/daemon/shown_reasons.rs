@@ -320,6 +320,9 @@ fn each_reason_and_condition_is_provoked_or_says_why_it_is_not() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/daemon");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         sources.insert(name, fs::read_to_string(path).unwrap());
     }
