@@ -18,8 +18,8 @@ pub struct ClockFacts {
     pub now: Timestamp,
     /// The newest time in the ledger, such as the epoch of this run, or `None` if it is not known.
     pub newest_record: Option<Timestamp>,
-    /// The milliseconds that the wall clock has advanced more than the monotonic clock since the
-    /// start of the daemon, or `None` without a daemon.
+    /// The milliseconds by which the wall clock was set forward while the daemon ran, as seen
+    /// within the last hour, or `None` without a daemon.
     pub jump: Option<i64>,
 }
 

@@ -42,12 +42,12 @@ pub(super) const CLOCK_BEHIND_LEDGER: Text = Text {
     zh: "时钟比状态数据库中最新的时间慢 {seconds} 秒",
 };
 pub(super) const CLOCK_SET_FORWARD: Text = Text {
-    en: "the clock was set forward by {seconds} s since the daemon started",
-    zh: "代理启动后，时钟被调快了 {seconds} 秒",
+    en: "the clock was set forward by {seconds} s while the daemon ran",
+    zh: "代理运行期间，时钟被调快了 {seconds} 秒",
 };
 pub(super) const CLOCK_SET_BACK: Text = Text {
-    en: "the clock was set back by {seconds} s since the daemon started",
-    zh: "代理启动后，时钟被调慢了 {seconds} 秒",
+    en: "the clock was set back by {seconds} s while the daemon ran",
+    zh: "代理运行期间，时钟被调慢了 {seconds} 秒",
 };
 pub(super) const RECEIVER_REACHED: Text =
     Text { en: "{receiver} accepts connections", zh: "{receiver} 可以连接" };
