@@ -68,13 +68,12 @@ impl NotifierHandle {
     pub fn waiting_notices(&self) -> DeliveryFact {
         let status = self.status.borrow();
         let deliveries = || status.deliveries.values();
-        let failures = || deliveries().filter_map(|delivery| delivery.last_failure.as_ref());
         DeliveryFact {
             destination: self.active_endpoint(),
             pending: status.pending(),
-            stores_behind: failures().count(),
+            stores_behind: deliveries().filter(|it| it.last_failure.is_some()).count(),
             oldest: deliveries().filter_map(|delivery| delivery.oldest).min(),
-            last_failure: failures().next().map(|failure| failure.reply.to_string()),
+            last_failure: status.newest_failure().map(|failure| failure.reply.to_string()),
         }
     }
 

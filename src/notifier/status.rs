@@ -24,6 +24,8 @@ pub struct NotifierStatus {
     pub deliveries: BTreeMap<StoreUuid, DeliveryStatus>,
     /// The notices from before the start are known: each store with some has an entry.
     backlog_known: bool,
+    /// Number of failures since the start.
+    failures: u64,
     /// Number of entries of `deliveries` that [wait for a usable reply](DeliveryStatus::is_behind).
     /// It is counted here, because each reply needs it and there may be thousands of deliveries.
     behind: usize,
@@ -41,6 +43,8 @@ pub struct DeliveryStatus {
     pub oldest: Option<Timestamp>,
     /// The failure that delays the first pending notice, or `None` if it was not tried yet.
     pub last_failure: Option<LastFailure>,
+    /// The place of that failure among those of all stores.
+    failure_number: u64,
     /// The time of the next request. It is `None` while a request runs, and if only an operator can
     /// help.
     pub next_try: Option<Timestamp>,
@@ -67,6 +71,18 @@ impl NotifierStatus {
     pub(super) fn pending(&self) -> u64 {
         let counted: u64 = self.deliveries.values().map(|delivery| delivery.pending).sum();
         counted.max(u64::from(!self.backlog_known))
+    }
+
+    /// Returns the newest failure that delays a notice.
+    pub(super) fn newest_failure(&self) -> Option<&LastFailure> {
+        let failed = self.deliveries.values().filter(|delivery| delivery.last_failure.is_some());
+        failed.max_by_key(|delivery| delivery.failure_number)?.last_failure.as_ref()
+    }
+
+    /// Returns the number of a failure that happens now.
+    fn count_failure(&mut self) -> u64 {
+        self.failures += 1;
+        self.failures
     }
 
     /// Replaces the status of a store, or removes it.
@@ -140,12 +156,24 @@ impl StatusPublisher {
     pub(super) fn publish(&self, store: StoreUuid, update: DeliveryUpdate) {
         let DeliveryUpdate { counted, oldest, last_failure, next_try } = update;
         self.0.send_modify(|status| {
-            let (earlier, uncounted) = status
-                .deliveries
-                .get(&store)
-                .map_or((0, 0), |delivery| (delivery.pending, delivery.uncounted));
-            let pending = counted.map_or(earlier, |counted| counted.saturating_add(uncounted));
-            let delivery = DeliveryStatus { pending, uncounted, oldest, last_failure, next_try };
+            let earlier = status.deliveries.get(&store).cloned().unwrap_or_default();
+            let uncounted = earlier.uncounted;
+            let pending =
+                counted.map_or(earlier.pending, |counted| counted.saturating_add(uncounted));
+            // The wait for the next try makes no failure newer.
+            let failure_number =
+                match last_failure.is_some() && last_failure != earlier.last_failure {
+                    true => status.count_failure(),
+                    false => earlier.failure_number,
+                };
+            let delivery = DeliveryStatus {
+                pending,
+                uncounted,
+                oldest,
+                last_failure,
+                failure_number,
+                next_try,
+            };
             status.set_delivery(store, Some(delivery));
         });
     }
@@ -223,6 +251,9 @@ impl StatusPublisher {
             let last_failure = LastFailure { reply: reply.clone(), outcome };
             let mut delivery = status.deliveries.get(&store).cloned().unwrap_or_default();
             delivery.last_failure = (!outcome.is_delivery()).then_some(last_failure);
+            if delivery.last_failure.is_some() {
+                delivery.failure_number = status.count_failure();
+            }
             status.set_delivery(store, Some(delivery));
             flags.1 = StatusFlags::from_status(status);
         });
@@ -255,6 +286,38 @@ mod tests {
     fn failed_with(outcome: DeliveryOutcome) -> DeliveryStatus {
         let reply = ReceiverReply::NoResponse("refused".to_owned());
         DeliveryStatus { last_failure: Some(LastFailure { reply, outcome }), ..Default::default() }
+    }
+
+    #[test]
+    fn the_newest_failure_is_that_of_the_last_reply() {
+        let publisher = StatusPublisher::default();
+        let status = publisher.watch_status();
+        let store = StoreUuid::from_u128;
+        let newest = || {
+            let status = status.borrow();
+            status.newest_failure().map(|failure| failure.reply.to_string())
+        };
+        let fail = |number: u128, why: &str| {
+            let reply = ReceiverReply::NoResponse(why.to_owned());
+            let outcome = DeliveryOutcome::Retry(Duration::ZERO);
+            publisher.record_response(store(number), None, &reply, outcome);
+            reply.to_string()
+        };
+        let publish_again = |number: u128| {
+            let last_failure = status.borrow().deliveries[&store(number)].last_failure.clone();
+            let update =
+                DeliveryUpdate { counted: None, oldest: None, last_failure, next_try: None };
+            publisher.publish(store(number), update);
+        };
+        assert_eq!(newest(), None);
+        let of_first = fail(1, "first");
+        let of_second = fail(2, "second");
+        publish_again(1);
+        assert_eq!(newest().as_ref(), Some(&of_second));
+        // The same reply again is a newer failure.
+        assert_eq!((fail(1, "first"), newest()), (of_first.clone(), Some(of_first)));
+        publish_again(2);
+        assert_ne!(newest(), Some(of_second));
     }
 
     proptest! {
