@@ -24,6 +24,7 @@ mod reason_check;
 mod sandbox;
 mod state_dir;
 mod store;
+mod store_facts;
 mod store_result;
 mod summary;
 #[cfg(test)]
@@ -42,5 +43,6 @@ pub use finding::{Finding, FindingEvidence, ProblemWord, Verdict};
 pub use reason_check::{check_of_condition, check_of_reason};
 pub use sandbox::{SandboxFacts, diagnose_sandbox};
 pub use state_dir::{KeyFact, StateDirFacts, StateDirProblem, StateDiskFact, diagnose_state_dir};
-pub use store::{ConditionFact, ReportFact, StoreFacts, StoreObserver, StoreTitle, diagnose_store};
+pub use store::diagnose_store;
+pub use store_facts::{ConditionFact, ReportFact, StoreFacts, StoreObserver, StoreTitle};
 pub use summary::Summary;

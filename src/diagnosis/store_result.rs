@@ -2,7 +2,7 @@
 
 use super::daemon::{CALLBACK_URLS, destination_or_setting};
 use super::finding::{Finding, FindingEvidence, Verdict};
-use super::store::{EXAMINED_CHECKS, ReportFact, StoreFacts, StoreObserver};
+use super::store_facts::{EXAMINED_CHECKS, ReportFact, StoreFacts, StoreObserver};
 use super::summary::Summary;
 use crate::catalog::{DoctorCheck, Observation};
 use crate::lifecycle::CheckState;

@@ -54,7 +54,8 @@ use crate::wire::FindingBody;
 use daemon_view::{DaemonView, remote_daemon};
 use offline::OfflineView;
 use output::{Report, list_checks, listed_checks, prepare_output};
-use report::{Background, make_report, write_report_file};
+use report::background::Background;
+use report::{make_report, write_report_file};
 use requested::RequestedChecks;
 use state_files::StateView;
 

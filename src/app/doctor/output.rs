@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::{Map, Value, json};
 
-use super::report::Background;
+use super::report::background::Background;
 use super::requested::RequestedChecks;
 use crate::app::process::ExitStatus;
 use crate::catalog::{DoctorCheck, Language, ROUND_LABELS, unmade_phrase};

@@ -1,4 +1,4 @@
-//! Finds the exit code in a text of systemd, a shell, a container runtime or a person.
+//! Finds the exit code in a text of systemd, a shell, a container runtime or an operator.
 
 use crate::catalog::ExitCause;
 

@@ -64,7 +64,7 @@ impl ListColumn {
         }
     }
 
-    /// Returns the cell for a person.
+    /// Returns the cell for a reader.
     fn readable_cell(self, store: &Value) -> String {
         match self {
             Self::Status => format_status(store),
@@ -105,7 +105,7 @@ pub(crate) fn header(columns: &[ListColumn]) -> Vec<String> {
     columns.iter().map(|column| column.as_str().to_uppercase()).collect()
 }
 
-/// Returns the cells of a store for a person.
+/// Returns the cells of a store for a reader.
 pub(crate) fn readable_cells(store: &Value, columns: &[ListColumn]) -> Vec<String> {
     columns.iter().map(|column| column.readable_cell(store)).collect()
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::super::daemon_view::{ask, list};
 use super::super::output::Report;
 use super::super::state_files::StateView;
-use super::Background;
+use super::background::Background;
 use crate::common::{ErrorChain, run_blocking};
 use crate::ledger::{LEDGER_FILE, LedgerCopy};
 use crate::lifecycle::EventItem;

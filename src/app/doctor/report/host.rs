@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::child::run_child;
 use super::super::service;
-use super::Background;
+use super::background::Background;
 use crate::catalog::{Language, Observation};
 use crate::common::run_blocking;
 use crate::ledger::LEDGER_FORMAT;

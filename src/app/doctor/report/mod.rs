@@ -1,6 +1,7 @@
 //! The report of `doctor --report`: one JSON document about this node, without secrets, for those
 //! who help.
 
+pub(super) mod background;
 mod file;
 mod history;
 mod host;
@@ -9,7 +10,6 @@ use serde_json::{Map, Value, json};
 
 use super::output::Report;
 use super::state_files::StateView;
-use crate::cli::DaemonAddress;
 use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
 use crate::redaction::{Redactor, mounts_of, redact_diagnosis, redact_store, settings_values};
 use crate::settings::Settings;
@@ -21,25 +21,6 @@ const REPORT_VERSION: u32 = 1;
 /// The first thing that a reader of the report sees.
 const ABOUT: &str = "A text that this report leaves out is replaced by its length and a short hash, \
                      such as <12:1a2b3c4d>. Equal texts have equal hashes within this report only.";
-
-/// The facts of a round that only a report needs.
-#[derive(Debug)]
-pub(super) struct Background {
-    /// The settings, or `None` if they are invalid.
-    pub(super) settings: Option<Settings>,
-    /// The address of the daemon.
-    pub(super) daemon: DaemonAddress,
-    /// The prefix of the paths of its questions.
-    pub(super) prefix: String,
-    /// True if the daemon is on this host, as far as is known.
-    pub(super) is_local: bool,
-    /// The state directory, if it was looked at.
-    pub(super) state: Option<StateView>,
-    /// True if the daemon answers.
-    pub(super) is_answered: bool,
-    /// The version of the daemon.
-    pub(super) daemon_version: Option<String>,
-}
 
 /// Creates the report. A part that cannot be had is null, and `missing` has the reason.
 pub(super) async fn make_report(report: &Report) -> Value {
