@@ -17,13 +17,12 @@ mod byte_order_mark;
 mod concurrency;
 mod crash_points;
 mod display;
+mod enums;
 mod error_chain;
 mod file_trust;
 mod ip_allowlist;
 mod line_file;
-mod operand_enum;
 mod shortage;
-mod string_enum;
 mod time;
 mod url_port;
 
@@ -43,6 +42,8 @@ pub use display::sanitize::{
     HiddenEscaper, MAX_QUOTED, escape_hidden, escape_lines, is_hidden, mask_hidden, sanitize_line,
     sanitize_message,
 };
+pub use enums::UnknownVariant;
+pub(crate) use enums::{operand_enum, string_enum};
 pub use error_chain::{ErrorChain, root_cause};
 pub use file_trust::{
     DeniedAccess, FileAccess, FileProtection, FileRisk, FileStatus, FileType, ModeDenial,
@@ -51,9 +52,6 @@ pub use file_trust::{
 };
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
-pub(crate) use operand_enum::operand_enum;
 pub use shortage::is_resource_shortage;
-pub use string_enum::UnknownVariant;
-pub(crate) use string_enum::string_enum;
 pub use time::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 pub use url_port::UrlPort;
