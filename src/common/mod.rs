@@ -2,7 +2,8 @@
 //! that is safe to display, the output of the commands, error chains, address lists, the owner and
 //! the mode of files, files of one entry a line, enums with a text or with operands for each
 //! variant, locks, work that blocks its thread, the phases of work, long loops that leave it to
-//! others, errors for lack of a resource, the port of a URL, crash points for tests.
+//! others, errors for lack of a resource, counters for metrics, the port of a URL, crash points for
+//! tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -23,6 +24,7 @@ mod file_trust;
 mod ip_allowlist;
 mod line_file;
 mod shortage;
+mod stats;
 mod time;
 mod url_port;
 
@@ -53,5 +55,8 @@ pub use file_trust::{
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
 pub use shortage::is_resource_shortage;
+pub use stats::{
+    Counter, CounterFamily, Histogram, HistogramExemplar, HistogramSnapshot, LastTime,
+};
 pub use time::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 pub use url_port::UrlPort;
