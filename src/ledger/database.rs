@@ -7,9 +7,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Savepoint, Transaction, TransactionBehavior};
+use tokio::time::Instant;
 
+use super::LedgerStats;
 use super::open::integrity::{describe_damage, reopen_ledger};
 use super::place::{DisplacedFile, LedgerPlace, PlaceState, WriteState};
 use super::tables::RowError;
@@ -21,6 +24,8 @@ pub(super) struct LedgerDatabase {
     connection: Connection,
     contents: ContentsTracker,
     kept: Option<KeptPlace>,
+    /// Counts the transactions. `None` until the ledger is open.
+    stats: Option<Arc<LedgerStats>>,
 }
 
 /// The database file, and the place that it must keep.
@@ -38,12 +43,17 @@ impl LedgerDatabase {
     /// Returns [`RowError`] if the contents row cannot be read.
     pub(super) fn new(connection: Connection) -> Result<Self, RowError> {
         let contents = ContentsTracker::follow(&connection)?;
-        Ok(Self { connection, contents, kept: None })
+        Ok(Self { connection, contents, kept: None, stats: None })
     }
 
     /// Compares the files of the database with this place before each change from now on.
     pub(super) fn keep_place(&mut self, file: PathBuf, place: LedgerPlace) {
         self.kept = Some(KeptPlace { file, place, damage: None });
+    }
+
+    /// Counts each transaction from now on.
+    pub(super) fn count_transactions(&mut self, stats: Arc<LedgerStats>) {
+        self.stats = Some(stats);
     }
 
     /// Checks that the files in the state directory are those that this connection has opened, and
@@ -111,7 +121,8 @@ impl LedgerDatabase {
         &mut self,
         work: impl FnOnce(&mut LedgerTransaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let Self { connection, contents, kept } = self;
+        let began = Instant::now();
+        let Self { connection, contents, kept, stats } = self;
         let before = contents.current();
         let transact = || {
             let behavior = TransactionBehavior::Immediate;
@@ -130,6 +141,9 @@ impl LedgerDatabase {
         }
         if let Some(kept) = kept {
             kept.place.record_write();
+        }
+        if let Some(stats) = stats {
+            stats.commits.observe(began.elapsed());
         }
         result
     }

@@ -6,7 +6,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 
-use super::{CommitError, LedgerChange, OutboxDepth};
+use super::{CommitError, LedgerChange, LedgerStats, OutboxDepth};
 use crate::common::Timestamp;
 use crate::lifecycle::{EventPage, EventQuery, StoreHistory};
 use crate::model::{
@@ -60,6 +60,7 @@ pub struct Ledger {
     newest_event: watch::Sender<u64>,
     /// Notified of each change that the state disk has refused.
     refusals: Arc<Notify>,
+    stats: Arc<LedgerStats>,
 }
 
 impl Ledger {
@@ -293,11 +294,17 @@ impl Ledger {
         self.newest_event.subscribe()
     }
 
+    /// Returns the counts of the ledger since the start of the daemon.
+    pub fn stats(&self) -> &LedgerStats {
+        &self.stats
+    }
+
     pub(super) fn new(
         requests: mpsc::Sender<LedgerRequest>,
         newest_event: watch::Sender<u64>,
+        stats: Arc<LedgerStats>,
     ) -> Self {
-        Self { requests, newest_event, refusals: Arc::default() }
+        Self { requests, newest_event, refusals: Arc::default(), stats }
     }
 
     async fn send_request<T>(

@@ -24,6 +24,7 @@ mod handle;
 mod open;
 mod place;
 mod sealer;
+mod stats;
 mod tables;
 mod writer;
 
@@ -41,6 +42,7 @@ pub use open::state_dir::{
 };
 pub use open::{LEDGER_FILE, OpenError, OpenedLedger, open_ledger};
 pub use sealer::{MASTER_KEY_FILE, MasterKeyError, SecretSealer};
+pub use stats::LedgerStats;
 pub use tables::outbox::OutboxDepth;
 pub use tables::stores::LoadedStore;
 pub use writer::LedgerWriter;

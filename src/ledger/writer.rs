@@ -2,6 +2,7 @@
 //! in which each change is applied completely or not at all.
 
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -14,7 +15,7 @@ use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
 use super::tables::RowError;
 use super::tables::{capacity, events, history, hooks, jobs, meta, outbox, rejections, stores};
-use super::{LedgerChange, SecretSealer};
+use super::{LedgerChange, LedgerStats, SecretSealer};
 use crate::common::ErrorChain;
 
 /// Maximum number of commits per transaction. It limits the wait of the first one.
@@ -60,14 +61,17 @@ impl LedgerWriter {
 
 /// Starts the thread.
 pub(super) fn start_writer(
-    database: LedgerDatabase,
+    mut database: LedgerDatabase,
     sealer: SecretSealer,
 ) -> io::Result<(Ledger, LedgerWriter)> {
+    let stats = Arc::<LedgerStats>::default();
+    database.count_transactions(Arc::clone(&stats));
     let (requests, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
     let newest_event = watch::Sender::new(0);
     let publisher = newest_event.clone();
     let (thread, closed) = spawn_watched(move || run_writer(database, &sealer, inbox, &publisher))?;
-    Ok((Ledger::new(requests.clone(), newest_event), LedgerWriter { requests, closed, thread }))
+    let ledger = Ledger::new(requests.clone(), newest_event, stats);
+    Ok((ledger, LedgerWriter { requests, closed, thread }))
 }
 
 /// Spawns a thread, and returns a token that is cancelled when the thread ends, even by a panic.

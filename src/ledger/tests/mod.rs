@@ -12,6 +12,7 @@ mod hooks;
 mod jobs;
 mod migrations;
 mod secrets;
+mod stats;
 
 use std::path::{Path, PathBuf};
 
