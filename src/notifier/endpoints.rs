@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::DeliveryStats;
 use crate::agent::DaemonContext;
 use crate::common::lock_unpoisoned;
 use crate::delivery::{DeliveryOutcome, EndpointSelector, ReceiverReply, classify};
@@ -36,10 +37,12 @@ impl CallbackEndpoints {
         Self { client, format, daemon, selector, replies, started }
     }
 
-    /// Posts an event. Returns the last reply, its meaning, and the body of a 2xx.
+    /// Posts an event. Returns the last reply, its meaning, and the body of a 2xx. The requests are
+    /// counted if `stats` is given.
     pub(super) async fn post_event(
         &self,
         event: &WebhookEvent,
+        stats: Option<&DeliveryStats>,
     ) -> (ReceiverReply, DeliveryOutcome, Vec<u8>) {
         let gone = (
             ReceiverReply::NoResponse("every receiver is gone".to_owned()),
@@ -48,8 +51,12 @@ impl CallbackEndpoints {
         );
         let (mut tried, mut last) = (Vec::new(), gone);
         while let Some(to) = self.select(&tried) {
+            let began = Instant::now();
             let (reply, body) = self.client.post_event(to, event, self.daemon.clock.now()).await;
             let outcome = classify(&reply, self.format == EventFormat::ZStack);
+            if let Some(stats) = stats {
+                stats.count_request(outcome, began.elapsed());
+            }
             let fail_over = self.on_reply(to, &reply, outcome);
             tried.push(to);
             last = (reply, outcome, body);

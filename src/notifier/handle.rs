@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::endpoints::CallbackEndpoints;
 use super::status::StatusPublisher;
-use super::{DeliveryStatus, NotifierStatus};
+use super::{DeliveryStats, DeliveryStatus, NotifierStatus};
 use crate::agent::{ActiveCondition, DeliveryMonitor, OutboxSignal};
 use crate::delivery::{DeliveryOutcome, ReceiverReply};
 use crate::diagnosis::{CertificateFact, DeliveryFact, ReceiverFact};
@@ -22,6 +22,7 @@ pub struct NotifierHandle {
     changed: watch::Sender<ChangedStores>,
     status: watch::Receiver<NotifierStatus>,
     publisher: StatusPublisher,
+    stats: Arc<DeliveryStats>,
     endpoints: Arc<CallbackEndpoints>,
 }
 
@@ -29,10 +30,11 @@ impl NotifierHandle {
     pub(super) fn new(
         changed: watch::Sender<ChangedStores>,
         publisher: StatusPublisher,
+        stats: Arc<DeliveryStats>,
         endpoints: Arc<CallbackEndpoints>,
     ) -> Self {
         let status = publisher.watch_status();
-        Self { changed, status, publisher, endpoints }
+        Self { changed, status, publisher, stats, endpoints }
     }
 
     /// Returns the receivers.
@@ -56,6 +58,11 @@ impl NotifierHandle {
     /// Returns the status of delivery.
     pub fn notifier_status(&self) -> NotifierStatus {
         self.status.borrow().clone()
+    }
+
+    /// Returns the counts of deliveries since the start of the daemon.
+    pub fn delivery_stats(&self) -> &DeliveryStats {
+        &self.stats
     }
 
     /// Returns the delivery status of a store, or `None` if it has no pending notice and no

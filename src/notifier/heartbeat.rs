@@ -80,7 +80,8 @@ impl HeartbeatTask {
     async fn send_heartbeat(&self, number: u64) -> (DeliveryOutcome, ReceiverReply) {
         let snapshots = self.stores.snapshots();
         let event = self.new_heartbeat(number, &snapshots).await;
-        let (reply, outcome, body) = self.notifier.callback_endpoints().post_event(&event).await;
+        let (reply, outcome, body) =
+            self.notifier.callback_endpoints().post_event(&event, None).await;
         debug!(%reply, stores = snapshots.len(), "heartbeat sent");
         if outcome.is_delivery() {
             let sending = async {
@@ -123,7 +124,8 @@ impl HeartbeatTask {
         for event in
             WebhookEvent::from_notice(&notice, node, EventFormat::CloudEvents, self.language)
         {
-            let (reply, outcome, _) = self.notifier.callback_endpoints().post_event(&event).await;
+            let (reply, outcome, _) =
+                self.notifier.callback_endpoints().post_event(&event, None).await;
             delivered &= outcome.is_delivery();
             info!(store = %notice.store, %reply, "resync sent");
         }

@@ -21,11 +21,13 @@ mod endpoints;
 mod handle;
 mod heartbeat;
 mod outbox_reader;
+mod stats;
 mod status;
 mod store_delivery;
 
 pub use handle::NotifierHandle;
 pub use heartbeat::HeartbeatTask;
+pub use stats::{DeliveryStats, DeliveryWord};
 pub use status::{DeliveryStatus, NotifierStatus};
 
 use std::collections::BTreeMap;
@@ -96,7 +98,7 @@ impl NotifierTask {
     /// Creates a notifier for everything in the outbox. `stop` ends it.
     pub fn new(context: NotifierContext, stop: CancellationToken) -> (NotifierHandle, Self) {
         let (changed, changed_receiver) = watch::channel(ChangedStores::new());
-        let publisher = StatusPublisher::default();
+        let (publisher, stats) = (StatusPublisher::default(), Arc::default());
         let daemon = Arc::clone(&context.daemon);
         let endpoints =
             Arc::new(CallbackEndpoints::new(context.client.clone(), context.format, daemon));
@@ -104,11 +106,12 @@ impl NotifierTask {
             context,
             endpoints: Arc::clone(&endpoints),
             status: publisher.clone(),
+            stats: Arc::clone(&stats),
             permits: Semaphore::new(MAX_CONCURRENT_DELIVERIES),
             stop: CancellationToken::new(),
             started: Instant::now(),
         });
-        let handle = NotifierHandle::new(changed.clone(), publisher, endpoints);
+        let handle = NotifierHandle::new(changed.clone(), publisher, stats, endpoints);
         let (deliveries, tasks) = (BTreeMap::new(), JoinSet::new());
         (handle, Self { shared, changed, changes: changed_receiver, deliveries, tasks, stop })
     }

@@ -2,9 +2,11 @@
 //! delivered.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tracing::info;
 
+use super::DeliveryStats;
 use crate::ledger::{CommitError, Ledger, LedgerChange, OutboxDepth, ReadError};
 use crate::model::{Notice, Position, StoreUuid};
 
@@ -33,14 +35,15 @@ impl OutboxError {
 pub(super) struct OutboxReader {
     ledger: Ledger,
     store: StoreUuid,
+    stats: Arc<DeliveryStats>,
     /// Delivered notices whose acknowledgement is not committed yet. At most as many as the ledger
     /// holds of this store.
     unacknowledged: BTreeSet<Position>,
 }
 
 impl OutboxReader {
-    pub(super) fn new(ledger: Ledger, store: StoreUuid) -> Self {
-        Self { ledger, store, unacknowledged: BTreeSet::new() }
+    pub(super) fn new(ledger: Ledger, store: StoreUuid, stats: Arc<DeliveryStats>) -> Self {
+        Self { ledger, store, stats, unacknowledged: BTreeSet::new() }
     }
 
     /// Returns the depth of the outbox. It reuses the count `earlier`, and reads only the notices
@@ -106,11 +109,13 @@ impl OutboxReader {
             let notices = self.read_chunk(CHUNK_NOTICES).await?;
             let full = u32::try_from(notices.len()).is_ok_and(|read| read >= CHUNK_NOTICES);
             let Some(through) = notices.last().map(|notice| notice.position) else { return Ok(()) };
-            if notices.len() > 1
+            let older = notices.len().saturating_sub(1);
+            if older > 0
                 && let Some(coalesced) = notices.into_iter().reduce(Notice::coalesce)
             {
                 let (folded, store) = (coalesced.transition_count, self.store);
                 self.ledger.commit(LedgerChange::new().coalesce(through, coalesced)).await?;
+                self.stats.folded.add(u64::try_from(older).unwrap_or(u64::MAX));
                 info!(%store, folded, "outbox coalesced");
                 self.unacknowledged.retain(|position| *position > through);
             }

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span, warn};
 
-use super::NotifierContext;
 use super::endpoints::CallbackEndpoints;
 use super::outbox_reader::{OutboxError, OutboxReader};
 use super::status::{DeliveryUpdate, StatusPublisher};
+use super::{DeliveryStats, NotifierContext};
 use crate::common::crash_point;
 use crate::common::{Backoff, Timestamp};
 use crate::delivery::{DeliveryOutcome, DeliveryState, LastFailure, NextAction, ReceiverReply};
@@ -29,6 +29,7 @@ const LEDGER_RETRY_BACKOFF: Backoff =
 pub(super) struct DeliveryShared {
     pub(super) context: NotifierContext,
     pub(super) status: StatusPublisher,
+    pub(super) stats: Arc<DeliveryStats>,
     /// Limits the number of deliveries that work at once.
     pub(super) permits: Semaphore,
     pub(super) endpoints: Arc<CallbackEndpoints>,
@@ -87,7 +88,8 @@ impl StoreDelivery {
         wake: watch::Receiver<()>,
         state: DeliveryState,
     ) -> Self {
-        let outbox = OutboxReader::new(shared.context.daemon.ledger.clone(), store);
+        let ledger = shared.context.daemon.ledger.clone();
+        let outbox = OutboxReader::new(ledger, store, Arc::clone(&shared.stats));
         Self {
             store,
             shared,
@@ -268,7 +270,8 @@ impl StoreDelivery {
             .iter()
             .skip(self.parts_sent.1)
         {
-            let (reply, outcome, _) = self.shared.endpoints.post_event(event).await;
+            let stats = Some(self.shared.stats.as_ref());
+            let (reply, outcome, _) = self.shared.endpoints.post_event(event, stats).await;
             if !outcome.is_delivery() {
                 return (reply, outcome);
             }

@@ -11,7 +11,7 @@ use super::*;
 use crate::support::management_node::Answer;
 
 /// Starts a notifier that prefers the first of two receivers.
-fn of_two(
+pub(super) fn of_two(
     fixture: &NotifierFixture,
     first: &ManagementNode,
     second: &ManagementNode,

@@ -6,6 +6,7 @@ mod outage;
 mod pending;
 mod refusal;
 mod restart;
+mod stats;
 
 use std::path::Path;
 use std::sync::Arc;
