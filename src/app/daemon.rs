@@ -79,6 +79,7 @@ impl PreparedDaemon {
     ) -> ExitStatus {
         let settings = self.settings.clone();
         let (addresses, listen_use) = (self.addresses(), self.listen_use);
+        let (clock, settings_loaded) = (Arc::clone(&self.clock), Arc::clone(&self.settings_loaded));
         let notifications = SystemdNotifications::from_environment();
         // Holds the lock of the state directory until the end.
         let (mut running, _lock) = self.start(&notifications);
@@ -95,13 +96,16 @@ impl PreparedDaemon {
                     reload.start_read();
                 }
                 Some(read) = reload.finish_read() => {
-                    reload.apply_result(
+                    let is_applied = reload.apply_result(
                         read,
                         &running.tokens,
                         &running.access_keys,
                         &running.accounts,
                         &running.signer,
                     );
+                    if is_applied {
+                        settings_loaded.set(clock.now());
+                    }
                     notifications.notify_ready();
                 }
                 Some(result) = running.tasks.join_next() => {

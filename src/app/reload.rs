@@ -95,7 +95,8 @@ impl Reload {
         self.current_read.join_next().await
     }
 
-    /// Applies the result of a read. A fault in any of the files leaves everything unchanged.
+    /// Applies the result of a read. Returns true if it was applied: a fault in any of the files
+    /// leaves everything unchanged.
     pub(super) fn apply_result(
         &mut self,
         read: Result<ReadFiles, JoinError>,
@@ -103,12 +104,12 @@ impl Reload {
         access_keys: &watch::Sender<Arc<AccessKeyTable>>,
         accounts: &Accounts,
         shared_signer: &SharedSigner,
-    ) {
+    ) -> bool {
         let files = match read.unwrap_or_else(|panic| Err(panic.to_string())) {
             Ok(files) => files,
             Err(why) => {
                 error!(why, "reload failed; nothing changed");
-                return;
+                return false;
             }
         };
         let settings = files.settings;
@@ -139,6 +140,7 @@ impl Reload {
                 "callers and signing secrets reloaded; changes of other sections need a restart"
             );
         }
+        true
     }
 }
 

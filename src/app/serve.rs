@@ -71,7 +71,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
             return ExitStatus::Settings;
         }
     };
-    let _log = match telemetry::init(&[AUDIT_TARGET], AUDIT_CHANGE_EVENT) {
+    let log = match telemetry::init(&[AUDIT_TARGET], AUDIT_CHANGE_EVENT) {
         Ok(log) => log,
         Err(error) => {
             report_line(ErrorChain(&error));
@@ -80,7 +80,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
     };
     log_risks(&settings, &files, &inherited.listen_addresses(&settings.server.listen));
     let prepared = match PreparedDaemon::new(settings, files, inherited, epoch_floor) {
-        Ok(prepared) => prepared,
+        Ok(prepared) => prepared.with_lost_log_lines(log.lost_lines()),
         Err(error) => {
             log_failed_start(&error);
             return error.exit_status();

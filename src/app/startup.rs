@@ -19,8 +19,8 @@ use super::daemon_access::inspect_daemon_access;
 use super::location_check::{STATE_DIR, inspect_locations};
 use super::process::ExitStatus;
 use crate::common::{
-    Clock, FileRisk, Random, SystemClock, SystemRandom, Timestamp, escape_hidden, inspect_folder,
-    print_text, report_text,
+    Clock, Counter, FileRisk, LastTime, Random, SystemClock, SystemRandom, Timestamp,
+    escape_hidden, inspect_folder, print_text, report_text,
 };
 use crate::http::{
     AccessKeyTable, AccountTable, Accounts, BindError, HttpServer, InheritedSockets,
@@ -246,6 +246,10 @@ pub struct PreparedDaemon {
     pub(super) server: HttpServer,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
+    /// Number of lines that the log has lost.
+    lost_log_lines: Arc<Counter>,
+    /// The time at which the settings were last taken over: at this start, or at a reload.
+    pub(super) settings_loaded: Arc<LastTime>,
 }
 
 impl PreparedDaemon {
@@ -280,6 +284,8 @@ impl PreparedDaemon {
         }
         let listen_use = inherited.listen_use();
         let server = HttpServer::bind(&settings.server, inherited)?;
+        let settings_loaded = Arc::<LastTime>::default();
+        settings_loaded.set(clock.now());
         Ok(Self {
             settings,
             listen_use,
@@ -296,7 +302,21 @@ impl PreparedDaemon {
             server,
             clock,
             random,
+            lost_log_lines: Arc::default(),
+            settings_loaded,
         })
+    }
+
+    /// Replaces the number of lines that the log has lost, which is 0 without a log of this
+    /// process.
+    #[must_use]
+    pub fn with_lost_log_lines(self, lost_log_lines: Arc<Counter>) -> Self {
+        Self { lost_log_lines, ..self }
+    }
+
+    /// Returns the number of lines that the log has lost.
+    pub fn lost_log_lines(&self) -> &Arc<Counter> {
+        &self.lost_log_lines
     }
 
     /// Returns the TCP addresses on which the server listens.

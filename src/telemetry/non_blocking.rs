@@ -25,7 +25,7 @@ use std::time::Duration;
 use tracing::{Metadata, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::common::{ignore_poison, lock_unpoisoned};
+use crate::common::{Counter, ignore_poison, lock_unpoisoned};
 
 /// Maximum number of queued bytes: about 500 lines, more than a burst of 200 reconnects produces.
 const MAX_QUEUED_BYTES: usize = 256 * 1024;
@@ -62,6 +62,8 @@ pub(super) struct WriterShared {
     wakeup: Condvar,
     /// Signals that all lines are written and the thread has ended.
     finished: Condvar,
+    /// Number of lines that were dropped or not written since the start.
+    lost: Arc<Counter>,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +142,7 @@ impl WriterShared {
             let count = batch.iter().filter(|byte| **byte == b'\n').count();
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             queue.unwritten = queue.unwritten.saturating_add(count);
+            self.lost.add(count);
             return;
         }
         // The report itself also needs space in the queue.
@@ -157,6 +160,14 @@ impl WriterShared {
         if unwritten > 0 {
             warn!(lines = unwritten, "log lines dropped: write failed");
         }
+    }
+}
+
+impl LogGuard {
+    /// Returns the number of lines that the log has lost since the start. Those that it has not
+    /// reported yet count.
+    pub fn lost_lines(&self) -> Arc<Counter> {
+        Arc::clone(&self.0.lost)
     }
 }
 
@@ -192,6 +203,7 @@ impl Write for LineWriter<'_> {
         let max_bytes = MAX_QUEUED_BYTES + priority * PRIORITY_BYTES;
         if queue.bytes.len().saturating_add(line.len()) > max_bytes {
             queue.dropped = queue.dropped.saturating_add(1);
+            self.shared.lost.increment();
             queue.dropped_priority += u64::from(self.is_priority);
             return Ok(line.len());
         }
@@ -272,7 +284,9 @@ mod tests {
         for _ in 0..=2 * MAX_QUEUED_BYTES / line.len() {
             log(&writer, &line);
         }
-        assert!(writer.shared.lock_queue().dropped > 0);
+        let dropped = writer.shared.lock_queue().dropped;
+        assert!(dropped > 0);
+        assert_eq!(guard.lost_lines().value(), dropped);
         assert!(queued_bytes(&writer) <= MAX_QUEUED_BYTES);
         permit.send(Ok(())).unwrap();
         let first = batches.recv().unwrap();
@@ -345,5 +359,7 @@ mod tests {
         drop((permit, guard));
         let queue = writer.shared.lock_queue();
         assert_eq!((queue.dropped, queue.unwritten), (0, 0));
+        // The report resets its own numbers, and not the total.
+        assert_eq!(writer.shared.lost.value(), 1);
     }
 }
