@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::SpaceIndex;
 use super::login::trial::TrialLogins;
+use super::{AgentStats, SpaceIndex};
 use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::lifecycle::{CheckPolicy, StepTime};
@@ -64,6 +64,8 @@ pub struct AgentContext {
     /// Called for a store after its notice was committed. If it is `None`, there is no outbox, and
     /// transitions are recorded in the history only.
     pub outbox_signal: Option<Arc<dyn OutboxSignal>>,
+    /// Counts attempts, transitions and checks, for metrics.
+    pub stats: Arc<AgentStats>,
     /// The time at which the daemon started.
     pub started: Instant,
 }

@@ -26,6 +26,7 @@ mod progress;
 mod registry;
 mod service;
 mod spaces;
+mod stats;
 mod store;
 
 pub use capacity::CapacityHistory;
@@ -43,6 +44,7 @@ pub use registry::add::AddError;
 pub use registry::task::{RegistryTask, RegistryTaskPanicked};
 pub use service::{CheckError, ReconnectError, StoreService, UpdateError};
 pub use spaces::{SpaceIndex, SpaceSharers};
+pub use stats::{AgentStats, AttemptEnd, LoginPhaseStats};
 use store::StoreHandle;
 pub use store::definition::AcceptError;
 pub use store::login_change::UpdateRefusal;

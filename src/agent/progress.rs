@@ -20,10 +20,13 @@ pub type EndedPhases = watch::Receiver<Vec<PhaseEnd>>;
 pub(crate) struct AttemptProgress(Arc<watch::Sender<Vec<PhaseEnd>>>);
 
 impl AttemptProgress {
-    /// Returns the observer that adds the phases of the attempt.
-    pub(crate) fn observer(&self) -> PhaseObserver {
+    /// Returns the observer that adds the phases of the attempt, and passes them on.
+    pub(crate) fn observer(&self, next: PhaseObserver) -> PhaseObserver {
         let record = self.clone();
-        Arc::new(move |end| record.add(end))
+        Arc::new(move |end| {
+            record.add(end);
+            next(end);
+        })
     }
 
     fn add(&self, end: PhaseEnd) {

@@ -123,6 +123,7 @@ impl TaskStarter {
             attempt_timeout: settings.monitor.attempt_deadline,
             host_key_policy: settings.ssh.host_key_policy,
             spaces: SpaceIndex::default(),
+            stats: Arc::default(),
             outbox_signal: notifier.map(|handle| -> Arc<dyn OutboxSignal> { Arc::new(handle) }),
             started: Instant::now(),
         };

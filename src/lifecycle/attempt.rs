@@ -10,7 +10,7 @@ use super::{
     AttemptOutcome, Cause, HistoryEvent, LastAttempt, PreparingAttempt, PreviousStatus,
     RunningAttempt, StatusTransition, StepEffect, StoreRecord,
 };
-use crate::model::{AttemptFailure, AttemptId, Check, Fault, Status, Tags};
+use crate::model::{AttemptFailure, AttemptId, Fault, Status, Tags};
 
 /// Maximum number of joined callers whose tags wait for the start of the attempt. A store has no
 /// more callers at once.
@@ -98,7 +98,7 @@ impl StepContext<'_> {
                 r.retry.reset();
                 self.change_status(r, Status::Connected, None, running.tags);
             }
-            Some(failure) if is_internal(failure) => {
+            Some(failure) if failure.is_internal() => {
                 self.return_to_previous_status(r, failure, running.tags);
                 self.schedule_retry(r, failure);
             }
@@ -198,9 +198,4 @@ impl StepContext<'_> {
             failure: reason,
         }));
     }
-}
-
-/// Returns true if all faults are the daemon's own, so that nothing is known about the store.
-fn is_internal(failure: &AttemptFailure) -> bool {
-    failure.all_faults().all(|fault| fault.reason().failed_check() == Check::Agent)
 }

@@ -37,7 +37,7 @@ mod types;
 mod worker;
 
 pub use marker::marker_path;
-pub use prober::Prober;
+pub use prober::{EXAMINE_PHASE, Prober, WRITE_PHASE};
 pub use process::limit::{MAX_WORKERS, WorkerLimiter, WorkerPermit};
 pub use process::orphans::OrphanedWorkers;
 pub use process::slot::WorkerSlot;

@@ -24,9 +24,9 @@ use crate::common::{SystemUser, report_phase, run_phase};
 use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
 
 /// The phase of the examination in the progress of an attempt.
-const EXAMINE_PHASE: &str = "examine";
+pub const EXAMINE_PHASE: &str = "examine";
 /// The phase of the write in the progress of an attempt.
-const WRITE_PHASE: &str = "write";
+pub const WRITE_PHASE: &str = "write";
 
 /// Prober of image directories. It is cheap to clone.
 #[derive(Clone, Debug)]

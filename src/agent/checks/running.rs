@@ -200,7 +200,7 @@ impl RunningChecks {
             let probe = worker.probe(&context, &dir, prepared, &expectation, limit);
             CompletedCheck::Probe(probe.await)
         };
-        self.tasks.spawn(probe.instrument(span));
+        self.tasks.spawn(observe_phases(self.context.observe_checks(), probe).instrument(span));
     }
 
     /// Returns the last rejection of the server if no requested login is permitted now.
@@ -233,6 +233,7 @@ impl RunningChecks {
             let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
             CompletedCheck::Login(login::log_in(&context, &logins, prepared, deadline).await)
         };
+        let login = observe_phases(self.context.observe_checks(), login);
         self.login_task = Some(self.tasks.spawn(login.instrument(span)));
     }
 }

@@ -29,6 +29,9 @@ use crate::ssh::LoginDeadline;
 /// Maximum duration of the cleanup after a failed add. It bounds the delay of a stop to 2 s.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The cause of the first attempt of a store.
+const ADD_CAUSE: Cause = Cause::User;
+
 /// The reason why a store was not added.
 #[derive(Clone, Debug)]
 pub enum AddError {
@@ -89,12 +92,34 @@ pub(super) async fn add_store(
     stop: &CancellationToken,
     pending_reply: &mut PendingReply,
 ) -> Result<AddedStore, AttemptFailure> {
-    let expectation = ProbeExpectation::Add { store: uuid, known, take_over: request.take_over };
     let prepared = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(faults::agent_stopping().into()),
         prepared = prepare_add(context, &request, workers) => prepared?,
     };
+    let connecting =
+        connect_store(context, uuid, request, known, workers, prepared, stop, pending_reply);
+    let added = connecting.await;
+    if let Err(failure) = &added {
+        // The commit of a success has counted it.
+        context.stats.count_attempt(ADD_CAUSE, Some(failure));
+    }
+    added
+}
+
+/// Runs the first attempt, writes the marker, and commits the store.
+#[expect(clippy::too_many_arguments, reason = "an add is one operation with these parts")]
+async fn connect_store(
+    context: &AgentContext,
+    uuid: StoreUuid,
+    request: AddStore,
+    known: KnownStores,
+    workers: &AddWorkers,
+    prepared: PreparedAdd,
+    stop: &CancellationToken,
+    pending_reply: &mut PendingReply,
+) -> Result<AddedStore, AttemptFailure> {
+    let expectation = ProbeExpectation::Add { store: uuid, known, take_over: request.take_over };
     let dir = request.image_dir.clone();
     let verified = tokio::select! {
         biased;
@@ -260,7 +285,7 @@ async fn commit_store(
     let now = context.step_time();
     let mut record = StoreRecord::new(DurableRecord::new_connecting(epoch, now.wall));
     let attempt = record.durable.attempt;
-    let cause = Cause::User;
+    let cause = ADD_CAUSE;
     let added = HistoryEvent::StoreAdded { name: store.name.clone() };
     let began = HistoryEvent::AttemptStarted { cause, tags: request.tags.clone() };
     record.running = Some(RunningAttempt { id: attempt, cause, tags: request.tags });
@@ -286,6 +311,7 @@ async fn commit_store(
     persist::commit_with_timeout(&context.daemon.ledger, change, stop, early)
         .await
         .map_err(commit_failure)?;
+    context.stats.count_effects(&effects, Some(cause));
     info!(name = %store.name, path = %store.image_dir, status = %record.durable.status, "store added");
     Ok(AddedStore { store, record })
 }

@@ -19,9 +19,10 @@ use super::store::definition::DefinitionChange;
 use add::{AddError, PendingReply};
 
 use super::{
-    AcceptError, AgentContext, AttemptWatch, CapacityHistory, CheckError, ReconnectError,
-    SpaceSharers, StoreHandle, StoreService, StoreSnapshot, UpdateError, faults,
+    AcceptError, AgentContext, AgentStats, AttemptWatch, CapacityHistory, CheckError,
+    ReconnectError, SpaceSharers, StoreHandle, StoreService, StoreSnapshot, UpdateError, faults,
 };
+use crate::common::observe_phases;
 use crate::lifecycle::{RequestedCheck, StoreHistory};
 use crate::model::{
     AddStore, AttemptFailure, PlacementChange, Reason, StoreUpdate, StoreUuid, Tags, UtcDay,
@@ -66,6 +67,11 @@ impl Registry {
         stop: CancellationToken,
     ) -> Self {
         Self { commands, stores, context, stop, recorder: None }
+    }
+
+    /// Returns the counts of attempts, transitions and checks.
+    pub fn stats(&self) -> &Arc<AgentStats> {
+        &self.context.stats
     }
 
     /// Returns the handle of one store, or `None` if no such store is served.
@@ -212,10 +218,10 @@ impl StoreService for Registry {
         let store = self.find_store(uuid).ok_or(UpdateError::UnknownStore(uuid))?;
         let tags = update.tags.clone();
         // Boxed, because a request holds this future inside of its own.
-        let verification = Box::pin(async {
+        let verification = Box::pin(observe_phases(self.context.observe_checks(), async {
             let before = &store.wait_until_idle().await.store;
             super::store::update::verify_update(&self.context, before, store.logins(), update).await
-        });
+        }));
         let verified = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(UpdateError::from(faults::agent_stopping())),

@@ -17,9 +17,10 @@ use crate::agent::outcome::OptionalRecorder;
 use crate::agent::store::RemovedStore;
 use crate::agent::store::task::StoreTask;
 use crate::agent::{AgentContext, Registry, StoreHandle, StoreSnapshot, faults};
+use crate::common::observe_phases;
 use crate::ledger::LoadedStore;
 use crate::lifecycle::StoreRecord;
-use crate::model::{AddStore, AttemptFailure, ImageDir, ProcessId, StoreUuid};
+use crate::model::{AddStore, AttemptFailure, AttemptId, ImageDir, ProcessId, StoreUuid};
 use crate::probe::{KnownStores, OrphanedWorkers};
 
 /// Maximum number of concurrent adds. Each of them is a login and a worker process.
@@ -175,7 +176,8 @@ impl RegistryTask {
             let stuck = workers.stuck_worker().await;
             FinishedTask::Add { uuid, result: Box::new(added), stuck, pending_reply }
         };
-        self.tasks.spawn(add.instrument(span));
+        let observer = self.context.observe_attempt(uuid, AttemptId::default().next_id());
+        self.tasks.spawn(observe_phases(observer, add).instrument(span));
     }
 
     /// Checks that the uuid and the directory are available, and that another add may run.

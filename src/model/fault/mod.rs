@@ -303,6 +303,11 @@ impl AttemptFailure {
     pub fn has_check(&self, check: Check) -> bool {
         self.all_faults().any(|fault| fault.reason().failed_check() == check)
     }
+
+    /// Returns true if all faults are the daemon's own, so that nothing is known about the store.
+    pub fn is_internal(&self) -> bool {
+        self.all_faults().all(|fault| fault.reason().failed_check() == Check::Agent)
+    }
 }
 
 impl From<Fault> for AttemptFailure {

@@ -130,6 +130,9 @@ impl StoreTask {
             let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));
             return None;
         }
+        if let Some(running) = &self.record.running {
+            self.context.stats.count_removed(running.cause);
+        }
         self.checks.abort_checks_and_wait().await;
         info!(name = %self.store.name, "store removed");
         let (callers, replies) = drain_commands(&mut self.commands);

@@ -52,6 +52,8 @@ impl StoreTask {
         // disk rejects them.
         let saves_observations =
             !matches!(inputs.as_slice(), [StepInput::Due(_) | StepInput::CheckRequested(..)]);
+        let running = self.record.running.as_ref().map(|running| running.cause);
+        let mut joined = 0;
         let (mut store, mut change) = (Arc::clone(&self.store), LedgerChange::new());
         if saves_observations {
             let attempt = record.durable.attempt;
@@ -64,6 +66,7 @@ impl StoreTask {
         }
         for input in &inputs {
             let old = record.durable.clone();
+            joined += u64::from(is_reconnect(input) && record.has_attempt());
             let (next, more) = step(record, input.clone(), &self.context.policy, now);
             let at = now.wall;
             change = persist::change_for_step(change, &store, &old, &next, &more, has_outbox, at);
@@ -99,6 +102,8 @@ impl StoreTask {
         if prepares_attempt {
             self.progress = Some(AttemptProgress::default());
         }
+        self.context.stats.joiners.add(joined);
+        self.context.stats.count_effects(&effects, running);
         self.waiters.append(callers);
         if saves_observations {
             self.store = store;
@@ -107,8 +112,6 @@ impl StoreTask {
         self.record = record;
         // A request that joins an attempt changes nothing visible, and there may be hundreds of
         // them.
-        let is_reconnect =
-            |input: &StepInput| matches!(input, StepInput::ReconnectRequested { .. });
         if effects.is_empty() && inputs.iter().all(is_reconnect) {
             return Ok(());
         }
@@ -226,7 +229,10 @@ impl StoreTask {
     fn run_effect(&mut self, effect: StepEffect) {
         // The checks expect the observations, even if they are not committed.
         let observed = || self.pending.apply_to(&self.store);
-        let observer = || self.progress.clone().unwrap_or_default().observer();
+        let observer = |attempt| {
+            let counted = self.context.observe_attempt(self.store.uuid, attempt);
+            self.progress.clone().unwrap_or_default().observer(counted)
+        };
         match effect {
             StepEffect::PublishTransition(transition) => {
                 log_status_change(&transition);
@@ -235,10 +241,11 @@ impl StoreTask {
                 }
             }
             StepEffect::PrepareAttempt => {
-                self.checks.start_preparation(&observed(), observer());
+                let attempt = self.record.durable.attempt.next_id();
+                self.checks.start_preparation(&observed(), observer(attempt));
             }
             StepEffect::StartAttempt(attempt) => {
-                self.checks.start_attempt(attempt.id, &observed(), observer());
+                self.checks.start_attempt(attempt.id, &observed(), observer(attempt.id));
             }
             StepEffect::Probe { write } => self.checks.start_probe(&observed(), write),
             StepEffect::LogIn { requested } => self.checks.start_login(&observed(), requested),
@@ -267,6 +274,10 @@ impl StoreTask {
             StepEffect::RecordHistory(..) | StepEffect::RecordCapacity(_) => {}
         }
     }
+}
+
+fn is_reconnect(input: &StepInput) -> bool {
+    matches!(input, StepInput::ReconnectRequested { .. })
 }
 
 /// Logs a change of the status.

@@ -1,5 +1,7 @@
 //! A store task whose commits fail: the definition in memory stays the one on the disk.
 
+mod stats;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,6 +129,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
         attempt_timeout: Duration::from_secs(5),
         host_key_policy: HostKeyPolicy::PinOnFirstUse,
         spaces: SpaceIndex::default(),
+        stats: Arc::default(),
         outbox_signal: None,
         started: Instant::now(),
     })
