@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 # Packages of the programs that the tests start, such as sshd, mkfs and systemd-analyze.
-TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv
+TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv docker-compose
 # Packages of the programs that boot machines and run containers.
 DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server
 # The documentation contains no tests. Its examples are text.
@@ -120,8 +120,19 @@ $(SCHEMATHESIS): tests/schemathesis/requirements.txt | packages
 		&& target/schemathesis/bin/pip install -q -r $< && touch $@ \
 		|| echo 'no schemathesis: its test is skipped (apt-get install python3-venv)'
 
+# The programs of Prometheus, for the tests of the alerts. The packages are unpacked and not installed, because
+# an installation starts services. Without them, these tests are skipped, and fail in CI.
+PROMETHEUS = target/prometheus/unpacked
+PROMETHEUS_PACKAGES = prometheus prometheus-alertmanager
+DOWNLOAD = apt-get download -qq -o APT::Sandbox::User=root $(PROMETHEUS_PACKAGES)
+$(PROMETHEUS): | packages
+	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) \
+		&& { $(DOWNLOAD) 2>/dev/null || { apt-get update -qq && $(DOWNLOAD); }; } \
+		&& for package in *.deb; do dpkg-deb -x $$package . && rm $$package || exit 1; done && touch $(@F) \
+		|| echo 'no prometheus: the tests of the alerts are skipped'
+
 # A test that cannot run here adds a line to a file, which is printed at the end.
-test: packages $(SCHEMATHESIS)
+test: packages $(SCHEMATHESIS) $(PROMETHEUS)
 	@skipped=$$(mktemp) && SKIPPED_TESTS=$$skipped $(RUN_TESTS); status=$$?; \
 	if [ -s "$$skipped" ]; then echo "skipped: $$(wc -l < $$skipped) tests"; sort "$$skipped"; fi; \
 	rm -f "$$skipped"; exit $$status

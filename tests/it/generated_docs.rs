@@ -14,7 +14,7 @@ use serde_json::Value;
 const MAX_LINE_CHARS: usize = 120;
 
 /// Compares a document with its generated text, or writes it.
-fn assert_document(name: &str, text: &str) {
+pub(crate) fn assert_document(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -19,6 +19,7 @@ mod docs;
 mod generated_docs;
 mod http;
 mod management;
+mod monitoring;
 mod notifier;
 mod probe;
 mod receiver;
