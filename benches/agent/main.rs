@@ -30,6 +30,7 @@ mod peers;
 mod probes;
 mod queries;
 mod requests;
+mod scrapes;
 
 use std::time::Instant;
 
@@ -103,6 +104,9 @@ fn main() {
         }
         if wants("query") {
             queries::query_beside_others().await;
+        }
+        if wants("scrape") {
+            scrapes::scrape_beside_node_exporter().await;
         }
         if wants("watching") {
             probes::watching_by_the_number_of_stores(&sshd, &user).await;
