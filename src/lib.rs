@@ -24,6 +24,7 @@
 //! | 9 | [`cli`] | Implements the client commands. |
 //! | 9 | [`telemetry`] | Writes the log. |
 //! | 9 | [`systemd`] | Takes inherited sockets and reports readiness. |
+//! | 8 | [`metrics`] | Renders the metrics for Prometheus. |
 //! | 7 | [`notifier`] | Delivers the outbox to the management node, in order for each store. |
 //! | 6 | [`jobs`] | Keeps the jobs, whose results callers fetch later. |
 //! | 6 | [`agent`] | Owns the stores: the registry and one task for each store. |
@@ -76,6 +77,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod lifecycle;
 pub mod management;
+pub mod metrics;
 pub mod model;
 pub mod notifier;
 pub mod probe;

@@ -7,6 +7,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::signal::unix::{Signal as SignalReceiver, SignalKind, signal};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{OutputReader, lock_unpoisoned, report_line};
-use crate::http::{ProcessStats, ProcessStatsFn};
+use crate::metrics::{ProcessStats, ProcessStatsFn};
 
 /// The exit status, which a supervisor or a script reads. Those with an `EX_` name are from
 /// `sysexits.h`.
@@ -147,8 +148,7 @@ fn is_ignored(kind: SignalKind, status: &str) -> bool {
     ignored.zip(bit).is_some_and(|(ignored, bit)| ignored & bit != 0)
 }
 
-/// Returns a function that reads memory and processor time of this process from `/proc` at each
-/// call.
+/// Returns a function that reads the resources of this process from `/proc` at each call.
 pub(super) fn process_stats() -> ProcessStatsFn {
     // `None` if `/proc` is hidden from the daemon. The figures are 0 then.
     let system = Mutex::new(System::new().ok());
@@ -160,9 +160,20 @@ pub(super) fn process_stats() -> ProcessStatsFn {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kinds);
         system.process(pid).map_or_else(ProcessStats::default, |process| ProcessStats {
             resident_bytes: process.memory(),
+            virtual_bytes: process.virtual_memory(),
             cpu_milliseconds: process.accumulated_cpu_time(),
+            start_seconds: process.start_time(),
+            open_files: count_entries("/proc/self/fd"),
+            max_open_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
+            threads: count_entries("/proc/self/task"),
         })
     })
+}
+
+/// Returns the number of entries of a directory, or 0 if it cannot be read.
+fn count_entries(dir: &str) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    u64::try_from(entries.count()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -247,7 +247,7 @@ pub struct PreparedDaemon {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     /// Number of lines that the log has lost.
-    lost_log_lines: Arc<Counter>,
+    pub(super) lost_log_lines: Arc<Counter>,
     /// The time at which the settings were last taken over: at this start, or at a reload.
     pub(super) settings_loaded: Arc<LastTime>,
 }
@@ -312,11 +312,6 @@ impl PreparedDaemon {
     #[must_use]
     pub fn with_lost_log_lines(self, lost_log_lines: Arc<Counter>) -> Self {
         Self { lost_log_lines, ..self }
-    }
-
-    /// Returns the number of lines that the log has lost.
-    pub fn lost_log_lines(&self) -> &Arc<Counter> {
-        &self.lost_log_lines
     }
 
     /// Returns the TCP addresses on which the server listens.

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{cert_reload, process, state_disk};
 use crate::agent::{
-    AgentContext, DaemonConditions, DaemonContext, DeliveryMonitor, EventReader, OutboxSignal,
-    Registry, RegistryTask, SpaceIndex, TrialLogins,
+    AgentContext, AgentStats, DaemonConditions, DaemonContext, DeliveryMonitor, EventReader,
+    OutboxSignal, Registry, RegistryTask, SpaceIndex, TrialLogins,
 };
-use crate::common::keep_thread_alive;
+use crate::common::{Counter, LastTime, keep_thread_alive};
 use crate::hooks::HookQueue;
 use crate::http::{
     AccessKeyTable, Accounts, ClockWatch, DaemonInfo, HttpServer, ServerContext, SessionCheck,
@@ -29,6 +29,7 @@ use crate::management::{
     CallbackClient, HookClient, ReplyQueue, RequestTimeouts, SessionCheckClient, SessionCheckTimes,
     SessionChecker, SharedSigner, UrlGuard,
 };
+use crate::metrics::{MetricSources, Metrics};
 use crate::model::{NodeId, StoredHook, StoredJob};
 use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
 use crate::probe::{ProbeOptions, Prober};
@@ -76,6 +77,9 @@ pub(super) struct HttpDependencies {
     pub(super) jobs: JobRegistry,
     pub(super) hooks: HookQueue,
     pub(super) clock: ClockWatch,
+    pub(super) agent_stats: Arc<AgentStats>,
+    pub(super) lost_log_lines: Arc<Counter>,
+    pub(super) settings_loaded: Arc<LastTime>,
 }
 
 impl TaskStarter {
@@ -111,6 +115,7 @@ impl TaskStarter {
         stores: Vec<LoadedStore>,
         trial_logins: TrialLogins,
         notifier: Option<NotifierHandle>,
+        stats: Arc<AgentStats>,
     ) -> Registry {
         let settings = &self.settings;
         let context = AgentContext {
@@ -123,7 +128,7 @@ impl TaskStarter {
             attempt_timeout: settings.monitor.attempt_deadline,
             host_key_policy: settings.ssh.host_key_policy,
             spaces: SpaceIndex::default(),
-            stats: Arc::default(),
+            stats,
             outbox_signal: notifier.map(|handle| -> Arc<dyn OutboxSignal> { Arc::new(handle) }),
             started: Instant::now(),
         };
@@ -280,6 +285,9 @@ impl TaskStarter {
             jobs,
             hooks,
             clock,
+            agent_stats,
+            lost_log_lines,
+            settings_loaded,
         } = dependencies;
         let session_check = session_client.map(|client| SessionCheck {
             checker: SessionChecker::new(
@@ -288,6 +296,17 @@ impl TaskStarter {
                 SessionCheckTimes::default(),
             ),
             role: self.settings.auth.session_check_role,
+        });
+        let process_stats = process::process_stats();
+        let metrics = Metrics::new(MetricSources {
+            conditions: conditions.clone(),
+            notifier: notifier.clone(),
+            agent: agent_stats,
+            ledger: self.daemon.ledger.clone(),
+            http: Arc::default(),
+            lost_log_lines,
+            settings_loaded,
+            process_stats: Arc::clone(&process_stats),
         });
         let context = ServerContext {
             stores: registry,
@@ -304,10 +323,11 @@ impl TaskStarter {
                 node: self.daemon.node,
                 conditions,
                 notifier,
-                process_stats: process::process_stats(),
+                process_stats,
                 clock,
             },
             events: EventReader::new(self.daemon.ledger.clone()),
+            metrics,
             replies,
             jobs,
             hooks,

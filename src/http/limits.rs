@@ -49,6 +49,9 @@ pub struct ServerLimits {
     pub event_comment_interval: Duration,
     /// Maximum duration of a stream. The client then resumes it, and shows its session again.
     pub event_stream_duration: Duration,
+    /// Maximum sum of the responses with metrics that are not sent yet, in bytes: for callers with
+    /// a session, and again for those without one. A store takes some 3 KiB of a response.
+    pub max_unsent_metrics_bytes: usize,
     /// Maximum time without progress of a response, because the client does not read it.
     pub write_timeout: Duration,
 }
@@ -70,6 +73,7 @@ impl Default for ServerLimits {
             max_event_streams: 50,
             event_comment_interval: Duration::from_secs(15),
             event_stream_duration: Duration::from_secs(60 * 60),
+            max_unsent_metrics_bytes: 32 * 1024 * 1024,
             write_timeout: Duration::from_secs(30),
         }
     }

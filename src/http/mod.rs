@@ -34,7 +34,7 @@ mod request_start;
 mod server;
 pub(super) mod tls;
 
-pub use api::health::{ClockWatch, DaemonInfo, ProcessStats, ProcessStatsFn, ReadinessCheck};
+pub use api::health::{ClockWatch, DaemonInfo, ReadinessCheck};
 pub use api::job::recorder::interrupted_job_body;
 pub use api::routes::{RouteMethod, served_paths};
 pub use audit::{AUDIT_CHANGE_EVENT, AUDIT_TARGET, AuditAction};

@@ -15,23 +15,11 @@ impl Settings {
     /// which may be inherited sockets in place of `server.listen`.
     pub fn doubts(&self, addresses: &[SocketAddr]) -> Vec<SettingFault> {
         let doubts = [
-            self.metrics_without_effect(),
             self.doubtful_deadline(),
             self.doubtful_session_check(),
             self.unsigned_content(addresses),
         ];
         doubts.into_iter().flatten().collect()
-    }
-
-    /// Returns the doubt about a setting that is accepted before the daemon has what it opens.
-    fn metrics_without_effect(&self) -> Option<SettingFault> {
-        self.server.open_metrics.then(|| SettingFault {
-            key: "server.open_metrics".to_owned(),
-            value: Some("true".to_owned()),
-            problem: "has no effect in this version".to_owned(),
-            allowed: Some("false".to_owned()),
-            origin: None,
-        })
     }
 
     fn doubtful_deadline(&self) -> Option<SettingFault> {
@@ -113,16 +101,6 @@ mod tests {
 
     fn doubts(settings: &Settings) -> Vec<SettingFault> {
         settings.doubts(&settings.server.listen)
-    }
-
-    #[test]
-    fn the_defaults_are_not_doubtful_and_a_setting_without_effect_is() {
-        let mut settings = Settings::built_in();
-        assert_eq!(doubts(&settings), []);
-        settings.server.open_metrics = true;
-        let [doubt] = &doubts(&settings)[..] else { panic!("{:?}", doubts(&settings)) };
-        let expected = "server.open_metrics = true: has no effect in this version; allowed: false";
-        assert_eq!(doubt.to_string(), expected);
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub struct ServerSettings {
     /// Networks of the proxies whose `X-Forwarded-For` names the source of a request, for limits
     /// and the audit log.
     pub trusted_proxies: Vec<IpNet>,
-    /// True if `/metrics` needs no token. This setting has no effect yet.
+    /// True if `/metrics` needs no token.
     pub open_metrics: bool,
     /// TLS on the TCP listeners.
     pub tls: Option<TlsSettings>,

@@ -7,6 +7,7 @@ use imagestore_agent::catalog::{
     Advice, DoctorCheck, ExitCause, KNOWN_MESSAGES, Language, Runbook, Text, ZstackCode,
     condition_guidance, reason_guidance,
 };
+use imagestore_agent::metrics::FAMILIES;
 use imagestore_agent::model::{Check, Condition, Reason};
 use serde_json::Value;
 
@@ -275,4 +276,20 @@ fn a_long_paragraph_is_broken_between_words() {
     let text = wrapped(&"word ".repeat(60), "   ");
     assert!(text.lines().count() > 2 && text.lines().all(|line| line.len() <= MAX_LINE_CHARS));
     assert!(text.lines().skip(1).all(|line| line.starts_with("   word")));
+}
+
+#[test]
+fn the_table_of_the_metrics_is_that_of_the_program() {
+    let rows = FAMILIES.iter().map(|family| {
+        let labels: Vec<String> = family.labels.iter().map(code).collect();
+        let name = code(family.full_name());
+        row(&[&name, family.kind.as_str(), &labels.join(", "), family.help])
+    });
+    let table = table(&["metric", "type", "labels", "meaning"], rows);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let present = fs::read_to_string(path).unwrap();
+    let (head, rest) = present.split_once("UPDATE_DOCS=1 -->\n").unwrap();
+    let (_, tail) = rest.split_once("<!-- end -->").unwrap();
+    let text = format!("{head}UPDATE_DOCS=1 -->\n\n{table}\n<!-- end -->{tail}");
+    assert_document("docs/metrics.md", &text);
 }

@@ -36,6 +36,7 @@ use crate::management::ReplyQueue;
 use crate::model::{StoreUuid, ZoneUuid};
 use crate::wire::DateFormat;
 use events::EventAccess;
+use health::metrics::MetricsAccess;
 use health::{DaemonInfo, ReadinessCheck};
 use job::call::JobCallRules;
 use job::runner::JobRunner;
@@ -73,6 +74,7 @@ pub(crate) struct AppState<S> {
     pub(crate) readiness: Arc<dyn ReadinessCheck>,
     pub(crate) daemon: DaemonInfo,
     pub(crate) events: EventAccess,
+    pub(crate) metrics: MetricsAccess,
     /// Queue of the replies to asynchronous calls of the agent protocol.
     pub(crate) replies: ReplyQueue,
     /// Runs the operations whose callers fetch the result later.

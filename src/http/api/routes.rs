@@ -17,7 +17,7 @@ use crate::agent::{Registry, StoreService};
 use crate::common::string_enum;
 use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COMMAND};
 use crate::http::auth::open_paths::{
-    LEGACY_API_PATH, LIVENESS_PATH, READINESS_PATH, ZSTACK_BASE_PATH,
+    LEGACY_API_PATH, LIVENESS_PATH, METRICS_PATH, READINESS_PATH, ZSTACK_BASE_PATH,
 };
 
 /// The path of the description of the API.
@@ -129,6 +129,7 @@ fn all_routes<S: StoreService>() -> Vec<Route<S>> {
     let mut routes = vec![
         Route::new(Get, Root, LIVENESS_PATH, health::get_liveness),
         Route::new(Get, Root, READINESS_PATH, health::get_readiness::<S>),
+        Route::new(Get, Root, METRICS_PATH, health::metrics::get_metrics::<S>),
         Route::new(Get, Root, DESCRIPTION_PATH, description::get_description),
         Route::new(Get, Base, "/v1/backup-storage", queries::query_stores::<S>),
         Route::new(Get, Base, "/v1/backup-storage/types", queries::get_types),

@@ -92,6 +92,13 @@ impl Authenticator {
         self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
         match open_path {
             Some(OpenPath::HealthCheck) => return Ok(Complete(None)),
+            // A credential is not needed, but gives the caller a share of its own.
+            Some(OpenPath::Metrics) => {
+                return Ok(match self.authenticate_credential(peer, source, parts) {
+                    Ok(Complete(caller)) => Complete(caller),
+                    Ok(Undecided(..)) | Err(_) => Complete(None),
+                });
+            }
             Some(OpenPath::Api) => {
                 check_same_site(parts)?;
                 return Ok(Complete(None));
@@ -104,6 +111,17 @@ impl Authenticator {
             let caller = caller.with_network(source.network());
             return Ok(Complete(Some((caller, Credential::Network))));
         }
+        self.authenticate_credential(peer, source, parts)
+    }
+
+    /// Authenticates a request by its token, signature or certificate.
+    fn authenticate_credential<'a>(
+        &'a self,
+        peer: &PeerAddress,
+        source: RequestSource,
+        parts: &'a Parts,
+    ) -> Result<LocalAuthentication<'a>, ApiError> {
+        let with_session = |caller| Complete(Some((caller, Credential::Session)));
         // A token takes precedence, because its caller may differ from that of the certificate.
         if let (PeerAddress::Tcp(_, Some(certificate)), false) =
             (peer, parts.headers.contains_key(header::AUTHORIZATION))

@@ -7,6 +7,8 @@
 pub(in crate::http) const LIVENESS_PATH: &str = "/healthz";
 /// The path of the readiness check.
 pub(in crate::http) const READINESS_PATH: &str = "/readyz";
+/// The path of the metrics, which `server.open_metrics` opens.
+pub(in crate::http) const METRICS_PATH: &str = "/metrics";
 /// The base path by which ZStack's clients poll a job, whatever `server.base_path` is. They search
 /// the location of the job for it.
 pub(in crate::http) const ZSTACK_BASE_PATH: &str = "/zstack";
@@ -18,6 +20,8 @@ pub(in crate::http) const LEGACY_API_PATH: &str = "/zstack/api";
 pub(super) enum OpenPath {
     /// A check of the daemon itself, which any program may make.
     HealthCheck,
+    /// The metrics of the daemon, which any program may read.
+    Metrics,
     /// A path of ZStack's API. No page of another site may send a request to it.
     Api,
 }
@@ -25,17 +29,21 @@ pub(super) enum OpenPath {
 /// The paths that need no session, under each `server.base_path`.
 pub(in crate::http) struct OpenPaths {
     bases: Vec<String>,
+    has_open_metrics: bool,
 }
 
 impl OpenPaths {
-    pub(in crate::http) fn new(bases: &[String]) -> Self {
-        Self { bases: bases.to_owned() }
+    pub(in crate::http) fn new(bases: &[String], has_open_metrics: bool) -> Self {
+        Self { bases: bases.to_owned(), has_open_metrics }
     }
 
     /// Returns the kind of the path, or `None` if it needs a session.
     pub(super) fn find(&self, path: &str) -> Option<OpenPath> {
         if matches!(path, LIVENESS_PATH | READINESS_PATH) {
             return Some(OpenPath::HealthCheck);
+        }
+        if path == METRICS_PATH {
+            return self.has_open_metrics.then_some(OpenPath::Metrics);
         }
         let below = |base: &String| path.strip_prefix(base.as_str())?.strip_prefix("/v1/");
         let own = self.bases.iter().find_map(below);
@@ -85,6 +93,7 @@ mod tests {
         for (base, path, expected) in [
             ("/zstack", "/healthz", Some(HealthCheck)),
             ("", "/readyz", Some(HealthCheck)),
+            ("/zstack", "/metrics", None),
             ("/zstack", "/healthz/", None),
             ("/zstack", "/zstack/healthz", None),
             ("/zstack", "/zstack/v1/api-jobs/4cd9", Some(Api)),
@@ -123,11 +132,11 @@ mod tests {
             ("/zstack", "/", None),
             ("/zstack", "", None),
         ] {
-            let open_paths = OpenPaths::new(&[base.to_owned()]);
+            let open_paths = OpenPaths::new(&[base.to_owned()], false);
             assert_eq!(open_paths.find(path), expected, "{base} {path}");
         }
         for bases in [["", "/zstack"], ["/zstack", ""], ["/x", ""], ["", "/x"]] {
-            let open_paths = OpenPaths::new(&bases.map(str::to_owned));
+            let open_paths = OpenPaths::new(&bases.map(str::to_owned), false);
             for base in bases.into_iter().chain(["/other"]) {
                 let expected = bases.contains(&base).then_some(Api);
                 let path = format!("{base}/v1/accounts/login");
@@ -136,6 +145,16 @@ mod tests {
                 assert_eq!(open_paths.find(&closed), None, "{bases:?} {closed}");
             }
             assert_eq!(open_paths.find("/zstack/v1/api-jobs/4cd9"), Some(Api), "{bases:?}");
+        }
+    }
+
+    #[test]
+    fn the_settings_decide_if_the_metrics_are_open() {
+        for (is_open, expected) in [(true, Some(OpenPath::Metrics)), (false, None)] {
+            let open_paths = OpenPaths::new(&["/zstack".to_owned()], is_open);
+            assert_eq!(open_paths.find("/metrics"), expected);
+            assert_eq!(open_paths.find("/metrics/"), None);
+            assert_eq!(open_paths.find("/zstack/metrics"), None);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The middleware around the router. It is one service, because each layer of a `tower` stack would
 //! box every request once more.
 
+pub(super) mod request_count;
 pub(super) mod request_id;
 pub(super) mod target;
 
@@ -19,7 +20,6 @@ use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
 use super::admission::ConnectionPermit;
 use super::admission::source::TrustedProxies;
-use super::api::events::body::EventStreamMark;
 use super::api::unsupported::legacy;
 use super::audit::AUDIT_TARGET;
 use super::auth::access_key::SentTarget;
@@ -35,6 +35,7 @@ use super::limits::ServerLimits;
 use super::request_start::RequestStart;
 use crate::catalog::Language;
 use crate::common::Random;
+use request_count::RequestCounter;
 
 const JSON_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Maximum length of a path in a log line, in bytes.
@@ -43,6 +44,7 @@ const MAX_LOGGED_PATH_BYTES: usize = 256;
 /// The service that handles every request.
 pub(super) struct ApiService {
     pub(super) router: Router,
+    pub(super) request_counter: RequestCounter,
     pub(super) authenticator: Authenticator,
     pub(super) proxies: TrustedProxies,
     pub(super) random: Arc<dyn Random>,
@@ -66,6 +68,7 @@ impl ApiService {
         permit: &ConnectionPermit,
         mut request: Request<Incoming>,
     ) -> Response {
+        let began = Instant::now();
         if let Some(normal) = target::normalize_target(request.uri()) {
             let sent = std::mem::replace(request.uri_mut(), normal);
             request.extensions_mut().insert(SentTarget(sent));
@@ -97,13 +100,12 @@ impl ApiService {
                 let line = || super::audit::log_denial(response.status(), denial, written);
                 if is_quiet { span().in_scope(line) } else { line() }
             }
-            let is_stream = response.extensions().get::<EventStreamMark>().is_some();
+            let status = response.status();
+            self.request_counter.count(&method, uri.path(), status, began.elapsed());
             let headers = response.headers_mut();
-            if !is_stream {
-                headers.insert(header::CONTENT_TYPE, JSON_CONTENT_TYPE);
-            }
+            headers.entry(header::CONTENT_TYPE).or_insert(JSON_CONTENT_TYPE);
             headers.insert(request_id::REQUEST_ID_HEADER, id.clone());
-            debug!(status = response.status().as_u16(), "request handled");
+            debug!(status = status.as_u16(), "request handled");
             response
         };
         with_error_language(self.language, handled.instrument(request_span)).await

@@ -27,6 +27,7 @@ use super::admission::tarpit::{EvictableStream, EvictionMark, Tarpit};
 use super::api;
 use super::api::AppState;
 use super::api::events::EventAccess;
+use super::api::health::metrics::MetricsAccess;
 use super::api::health::{DaemonInfo, ReadinessCheck};
 use super::api::job::call::JobCallRules;
 use super::api::job::runner::JobRunner;
@@ -44,12 +45,14 @@ use super::auth::tokens::TokenTable;
 use super::denial_log::DenialLog;
 use super::limits::ServerLimits;
 use super::middleware::ApiService;
+use super::middleware::request_count::RequestCounter;
 use super::tls::TlsListenerConfig;
 use crate::agent::{EventReader, StoreService};
 use crate::common::{Clock, IpAllowlist, Random};
 use crate::hooks::HookQueue;
 use crate::jobs::JobRegistry;
 use crate::management::ReplyQueue;
+use crate::metrics::Metrics;
 use crate::settings;
 use crate::wire::DateFormat;
 use connection::wait_for_first_byte;
@@ -85,6 +88,8 @@ pub struct ServerContext<S> {
     pub daemon: DaemonInfo,
     /// The reader of the events.
     pub events: EventReader,
+    /// The metrics.
+    pub metrics: Metrics,
     /// Queue of the replies to asynchronous calls of the agent protocol. Its URL guard also holds
     /// the networks that may use the protocol.
     pub replies: ReplyQueue,
@@ -108,6 +113,7 @@ pub struct HttpServer {
     bound: BoundSockets,
     base_paths: Vec<String>,
     agent_prefixes: Vec<String>,
+    has_open_metrics: bool,
     host_allowlist: HostAllowlist,
     proxies: TrustedProxies,
     socket: PathBuf,
@@ -135,6 +141,7 @@ impl HttpServer {
             bound,
             base_paths: settings.base_paths.clone(),
             agent_prefixes: settings.agent_prefixes.clone(),
+            has_open_metrics: settings.open_metrics,
             host_allowlist: HostAllowlist::new(&settings.host_names),
             proxies: TrustedProxies::new(IpAllowlist::new(&settings.trusted_proxies)),
             socket: settings.socket.clone(),
@@ -180,6 +187,8 @@ impl HttpServer {
             refusals: Arc::clone(&agent_refusals),
         };
         let auth_failures = Arc::new(Mutex::<SourceCounter>::default());
+        let stats = Arc::clone(context.metrics.http_stats());
+        let request_counter = RequestCounter::new(&self.base_paths, &self.agent_prefixes, stats);
         let state = AppState {
             accounts: Arc::clone(&context.accounts),
             auth_failures: Arc::clone(&auth_failures),
@@ -192,6 +201,7 @@ impl HttpServer {
             readiness: context.readiness,
             daemon: context.daemon,
             events: EventAccess::new(context.events, Arc::clone(&context.clock), &self.limits),
+            metrics: MetricsAccess::new(context.metrics, &self.limits),
             replies: context.replies,
             jobs: JobRunner::new(context.jobs, context.hooks, context.dates, context.api.language),
             job_call_rules: JobCallRules {
@@ -204,10 +214,11 @@ impl HttpServer {
         };
         let service = ApiService {
             language: context.api.language,
+            request_counter,
             router: api::build_router(&self.base_paths, &self.agent_prefixes, state),
             authenticator: Authenticator {
                 host_allowlist: self.host_allowlist,
-                open_paths: OpenPaths::new(&self.base_paths),
+                open_paths: OpenPaths::new(&self.base_paths, self.has_open_metrics),
                 agent_allowlist,
                 tokens: context.tokens,
                 accounts: context.accounts,

@@ -4,7 +4,7 @@
 use super::source::{Source, is_word_char, paths_after, sources, without_comments};
 
 /// Modules and their layers. A dependency may only go to a lower number.
-const LAYERS: [(&str, u8); 28] = [
+const LAYERS: [(&str, u8); 29] = [
     ("common", 0),
     ("model", 1),
     ("catalog", 2),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("agent", 6),
     ("notifier", 7),
     ("hooks", 7),
+    ("metrics", 8),
     ("http", 9),
     ("cli", 9),
     ("telemetry", 9),

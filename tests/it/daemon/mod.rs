@@ -50,6 +50,7 @@ mod log;
 mod login_lockout;
 mod many_stores;
 mod master_key;
+mod metrics;
 mod monitor;
 mod namespaces;
 mod outages;

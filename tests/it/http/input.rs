@@ -150,7 +150,7 @@ async fn an_unknown_path_is_404() {
     let server = TestServer::start();
     for line in [
         "GET /",
-        "GET /metrics",
+        "GET /metrics/",
         "GET /zstack/v1/backup-storages",
         "GET /v1/backup-storage/image-store",
         "GET /zstack/v1/backup-storage/image-store/",

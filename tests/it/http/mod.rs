@@ -18,6 +18,7 @@ mod jobs;
 mod languages;
 mod liberal;
 mod limits;
+mod metrics;
 mod queries;
 mod session_check;
 mod session_floods;

@@ -198,7 +198,10 @@ pub(crate) fn check_response(
             None => {}
         }
     }
-    let schema = &response["content"]["application/json"]["schema"];
+    let content_type = headers.into_iter().flatten().find(|(name, _)| name == "content-type");
+    let content_type = content_type.map_or("application/json", |(_, value)| value);
+    let media_type = content_type.split(';').next().unwrap().trim();
+    let schema = &response["content"][media_type]["schema"];
     match (schema, body) {
         (Value::Null, Value::Null) => {}
         (Value::Null, body) => panic!("docs/openapi.json has no body for {context}: {body}"),

@@ -12,7 +12,7 @@ use imagestore_agent::common::{Random, SystemClock, SystemRandom, Timestamp};
 use imagestore_agent::hooks::HookQueue;
 use imagestore_agent::http::{
     AccessKeyTable, AccountTable, Accounts, ClockWatch, DaemonInfo, HttpServer, InheritedSockets,
-    ProcessStats, ServerContext, ServerLimits, SessionCheck, TokenTable,
+    ServerContext, ServerLimits, SessionCheck, TokenTable,
 };
 use imagestore_agent::jobs::{JobDigests, JobRegistry};
 use imagestore_agent::ledger::{Ledger, OpenedLedger, StateDir, open_ledger};
@@ -21,6 +21,7 @@ use imagestore_agent::lifecycle::{
     StoreHistory,
 };
 use imagestore_agent::management::{self, HookClient, ReplyQueue, SharedSigner, UrlGuard};
+use imagestore_agent::metrics::{MetricSources, Metrics, ProcessStats};
 use imagestore_agent::model::{
     AddStore, AttemptFailure, AttemptId, Capacity, CapacityDay, Condition, DAY_SECONDS, DayFigures,
     Epoch, Fault, HostEvidence, HostIdentity, HostKey, ImageDir, Inventory, MarkerId,
@@ -139,6 +140,13 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
     })
 }
 
+/// Returns a store with another name.
+pub(crate) fn named_snapshot(uuid: StoreUuid, name: &str) -> Arc<StoreSnapshot> {
+    let mut named = (*snapshot(uuid)).clone();
+    Arc::make_mut(&mut named.store).name = name.to_owned();
+    Arc::new(named)
+}
+
 /// Returns the state of a daemon that accepts old algorithms, with a failing state disk.
 fn daemon() -> DaemonInfo {
     let (_, state_disk) = watch::channel(Some("state_disk_trouble: no space".to_owned()));
@@ -153,7 +161,11 @@ fn daemon() -> DaemonInfo {
         node: NodeId::from_u128(7),
         conditions,
         notifier: None,
-        process_stats: Arc::new(|| ProcessStats { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
+        process_stats: Arc::new(|| ProcessStats {
+            resident_bytes: 9 << 20,
+            cpu_milliseconds: 42,
+            ..ProcessStats::default()
+        }),
         clock: ClockWatch::start(Arc::new(SystemClock), Timestamp(1_482_426_606_000)),
     }
 }
@@ -562,6 +574,12 @@ impl TestServer {
         Self::launch_checking(dir, change, change_api, limits, TEST_TIMEOUT, None)
     }
 
+    /// A server whose metrics need no session.
+    pub(crate) fn with_open_metrics(limits: ServerLimits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::launch(dir, |settings| settings.open_metrics = true, limits, TEST_TIMEOUT)
+    }
+
     /// A server behind trusted proxies.
     pub(crate) fn with_limits_behind(limits: ServerLimits, proxies: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -625,7 +643,19 @@ impl TestServer {
             Arc::new(SystemRandom::default()),
             (&opened.jobs, opened.hooks.clone()),
         );
+        let daemon = daemon();
+        let metrics = Metrics::new(MetricSources {
+            conditions: daemon.conditions.clone(),
+            notifier: None,
+            agent: Arc::default(),
+            ledger: opened.ledger.clone(),
+            http: Arc::default(),
+            lost_log_lines: Arc::default(),
+            settings_loaded: Arc::default(),
+            process_stats: Arc::clone(&daemon.process_stats),
+        });
         let context = ServerContext {
+            metrics,
             stores: stores.clone(),
             tls: None,
             tokens: seen_tokens,
@@ -639,7 +669,7 @@ impl TestServer {
                 Arc::new(ConstantRandom),
             )),
             readiness: Arc::new(move || current.lock().unwrap().clone()),
-            daemon: daemon(),
+            daemon,
             events: EventReader::new(opened.ledger.clone()),
             replies,
             jobs,
@@ -823,7 +853,11 @@ pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> HttpRes
     let mut body = vec![0; length];
     with_timeout(reader.read_exact(&mut body)).await.unwrap();
     if length > 0 {
-        answer.body = serde_json::from_slice(&body).unwrap();
+        let is_json = answer.header("content-type").is_none_or(|kind| kind.contains("json"));
+        answer.body = match is_json {
+            true => serde_json::from_slice(&body).unwrap(),
+            false => Value::String(String::from_utf8(body).unwrap()),
+        };
     }
     answer
 }

@@ -26,6 +26,7 @@ pub(crate) mod raw_ssh_server;
 pub(crate) mod recording_ssh_server;
 pub(crate) mod requirements;
 pub(crate) mod running_command;
+pub(crate) mod scrape;
 pub(crate) mod scripted_daemon;
 pub(crate) mod scripted_sftp_server;
 pub(crate) mod scripted_ssh_server;

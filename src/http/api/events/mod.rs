@@ -54,6 +54,11 @@ impl EventAccess {
         }
     }
 
+    /// Returns the number of open streams.
+    pub(in crate::http::api) fn open_streams(&self) -> usize {
+        self.max_streams.saturating_sub(self.streams.available_permits())
+    }
+
     /// Returns the permit of a stream.
     fn acquire_stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let permit = Arc::clone(&self.streams).try_acquire_owned();

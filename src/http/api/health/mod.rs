@@ -4,6 +4,7 @@
 pub(super) mod capacity;
 pub(super) mod clock_watch;
 pub(super) mod diagnosis;
+pub(in crate::http) mod metrics;
 pub(super) mod requested;
 pub(super) mod stores;
 
@@ -15,6 +16,7 @@ use axum::response::Response;
 
 use super::{AppState, response};
 use crate::agent::{DaemonConditions, StoreService};
+use crate::metrics::ProcessStatsFn;
 use crate::model::{NodeId, StoreUuid};
 use crate::notifier::NotifierHandle;
 use crate::wire::{DeliveryBody, LivenessResponse, ReadinessResponse};
@@ -51,18 +53,6 @@ pub(super) async fn get_readiness<S: StoreService>(
     let status = if body.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     response::json_response(status, &body)
 }
-
-/// The resources that the process of the daemon uses.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProcessStats {
-    /// Resident memory, in bytes.
-    pub resident_bytes: u64,
-    /// Processor time since the start, in milliseconds.
-    pub cpu_milliseconds: u64,
-}
-
-/// Reads the figures. Called for each request that shows them.
-pub type ProcessStatsFn = Arc<dyn Fn() -> ProcessStats + Send + Sync>;
 
 /// The daemon, as the health view shows it.
 #[derive(Clone)]

@@ -1,0 +1,121 @@
+//! The metrics of the daemon, `GET /metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::agent::StoreService;
+use crate::common::run_blocking;
+use crate::http::api::AppState;
+use crate::http::auth::Principal;
+use crate::http::error::ApiError;
+use crate::http::limits::ServerLimits;
+use crate::metrics::{Exposition, Metrics, ServerSample};
+use crate::model::{AttemptFailure, Fault, Reason};
+
+/// Maximum number of renderings at once. A further one waits.
+const MAX_RENDERINGS: usize = 2;
+/// Maximum time of a rendering, with its wait. One of thousands of stores takes tens of
+/// milliseconds.
+const RENDER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The metrics, and the limits of their scrapes.
+///
+/// A response with a thousand stores has megabytes, which a client may read slowly. Their sum is
+/// limited, apart for callers with a session and for those without one, so that the latter do not
+/// lock out the former.
+pub(in crate::http) struct MetricsAccess {
+    metrics: Metrics,
+    renderings: Semaphore,
+    /// The bytes of the responses to callers with a session that are not sent yet.
+    unsent: Arc<Semaphore>,
+    /// Those to callers without a session.
+    open_unsent: Arc<Semaphore>,
+}
+
+impl MetricsAccess {
+    pub(in crate::http) fn new(metrics: Metrics, limits: &ServerLimits) -> Self {
+        let unsent = || Arc::new(Semaphore::new(limits.max_unsent_metrics_bytes));
+        Self {
+            metrics,
+            renderings: Semaphore::new(MAX_RENDERINGS),
+            unsent: unsent(),
+            open_unsent: unsent(),
+        }
+    }
+
+    async fn render<S: StoreService>(
+        &self,
+        stores: S,
+        server: ServerSample,
+        exposition: Exposition,
+    ) -> Result<String, ApiError> {
+        let _turn = self.renderings.acquire().await;
+        let metrics = self.metrics.clone();
+        let deadline = Instant::now() + RENDER_TIMEOUT;
+        let work = move || metrics.render(&stores, server, exposition);
+        let rendered = run_blocking(deadline, work).await;
+        rendered.map_err(|error| not_rendered(&error))?.map_err(|error| not_rendered(&error))
+    }
+
+    /// Returns the permit for the bytes of a response.
+    fn reserve(&self, text: &str, has_session: bool) -> Result<OwnedSemaphorePermit, ApiError> {
+        let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let unsent = if has_session { &self.unsent } else { &self.open_unsent };
+        let permit = Arc::clone(unsent).try_acquire_many_owned(bytes);
+        permit.map_err(|_| {
+            let fault = Fault::new(Reason::AgentBusy, "earlier scrapes have not been read yet");
+            busy(fault.with_detail("bytes", bytes))
+        })
+    }
+}
+
+/// Returns the metrics. The caller was admitted already: every role may read them. With
+/// `server.open_metrics`, a caller without a session may too.
+pub(in crate::http::api) async fn get_metrics<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
+    caller: Result<Principal, ApiError>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let exposition = Exposition::negotiate(accept);
+    let certificate = state.tls.as_ref().and_then(|tls| tls.borrow().certificate().cloned());
+    let server = ServerSample {
+        certificate_end: certificate.map(|certificate| certificate.not_after),
+        open_streams: state.events.open_streams(),
+    };
+    let text = state.metrics.render(state.stores.clone(), server, exposition).await?;
+    let permit = state.metrics.reserve(&text, caller.is_ok())?;
+    let text = Bytes::from_owner(UnsentText { text, _permit: permit });
+    let mut response = Response::new(Body::from(text));
+    let content_type = HeaderValue::from_static(exposition.content_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+/// The text of a response. It keeps its permit until the server drops it, which is after the last
+/// byte was sent.
+struct UnsentText {
+    text: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for UnsentText {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+fn not_rendered(error: &dyn std::error::Error) -> ApiError {
+    busy(Fault::new(Reason::AgentBusy, format!("the metrics were not rendered: {error}")))
+}
+
+fn busy(fault: Fault) -> ApiError {
+    ApiError::ConnectFailed(AttemptFailure::from_fault(fault))
+}

@@ -1,0 +1,68 @@
+//! The count of each request for the metrics, by the route that its path has in the table.
+//!
+//! The routes are matched here once more, because the router of axum gives the route of a request
+//! only to its handler, and a request that is refused before it has none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+
+use crate::http::api::routes::served_paths;
+use crate::metrics::{HttpStats, RequestLabels, UNMATCHED_ROUTE};
+
+/// Counts requests.
+pub(in crate::http) struct RequestCounter {
+    routes: matchit::Router<Arc<str>>,
+    unmatched: Arc<str>,
+    stats: Arc<HttpStats>,
+}
+
+impl RequestCounter {
+    /// Creates the counter. `bases` are those of `server.base_path`, and `prefixes` are
+    /// `server.agent_prefixes`.
+    pub(in crate::http) fn new(
+        bases: &[String],
+        prefixes: &[String],
+        stats: Arc<HttpStats>,
+    ) -> Self {
+        let mut routes = matchit::Router::new();
+        for (_, path) in served_paths(bases, prefixes) {
+            // It fails for a path that is in the table already, with another method.
+            let _ = routes.insert(path.clone(), Arc::from(path));
+        }
+        Self { routes, unmatched: Arc::from(UNMATCHED_ROUTE), stats }
+    }
+
+    /// Counts a request. `duration` is the time until the head of its response.
+    pub(super) fn count(
+        &self,
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        duration: Duration,
+    ) {
+        let route = self.routes.at(path).map_or(&self.unmatched, |found| found.value);
+        let labels = RequestLabels {
+            route: Arc::clone(route),
+            method: method_label(method),
+            status: status.as_u16(),
+        };
+        self.stats.count_request(labels, duration);
+    }
+}
+
+/// Returns the label of a method. A client may send any word as a method, so that the others share
+/// one label.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "PATCH" => "PATCH",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
