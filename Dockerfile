@@ -16,23 +16,22 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY .cargo .cargo
 COPY layout/functions.ld layout/functions.ld
+COPY layout/name_service.c layout/name_service.c
 # Builds only the dependencies, so that a change of the daemon's own code does not build them again.
 # The manifest names tests, a bench and an example, and cargo requires their files.
 RUN mkdir -p src tests/it tests/deploy benches/agent examples \
     && for file in src/main.rs tests/it/main.rs tests/deploy/main.rs benches/agent/main.rs examples/receiver.rs; do \
         echo 'fn main() {}' > $file; done \
     && touch src/lib.rs
-ENV RUSTFLAGS='-C target-feature=+crt-static'
-RUN cargo build --profile dist --locked --target "$(rustc -vV | sed -n 's/^host: //p')"
+RUN cargo build --config .cargo/static.toml --profile dist --locked --target "$(rustc -vV | sed -n 's/^host: //p')"
 COPY src src
 COPY docs/openapi.json docs/openapi.json
 # The files must be newer than the build of their stand-ins.
 RUN touch src/lib.rs src/main.rs \
     && target="$(rustc -vV | sed -n 's/^host: //p')" \
-    && cargo build --profile dist --locked --target "$target" \
+    && cargo build --config .cargo/static.toml --profile dist --locked --target "$target" \
     && install -D "target/$target/dist/imagestore-agent" /image/usr/bin/imagestore-agent \
     && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
-    && printf 'hosts: files dns\n' > /image/etc/nsswitch.conf \
     && printf 'imagestore-agent:x:64064:64064::/:/nonexistent\n' > /image/etc/passwd \
     && printf 'imagestore-agent:x:64064:\n' > /image/etc/group \
     && install -d -o 64064 -g 64064 -m 750 /image/var/lib/imagestore-agent
@@ -55,7 +54,7 @@ FROM build AS receiver-build
 COPY examples examples
 RUN touch examples/receiver.rs \
     && target="$(rustc -vV | sed -n 's/^host: //p')" \
-    && cargo build --profile dist --locked --target "$target" --example receiver \
+    && cargo build --config .cargo/static.toml --profile dist --locked --target "$target" --example receiver \
     && install -D "target/$target/dist/examples/receiver" /receiver/usr/bin/receiver \
     && install -d -o 64064 -g 64064 -m 750 /receiver/var/lib/receiver
 

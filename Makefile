@@ -2,30 +2,47 @@
 
 CARGO ?= cargo
 # Packages of the programs that the tests start, such as sshd, mkfs and systemd-analyze.
-TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv docker-compose
+TEST_PACKAGES = openssh-server dropbear-bin rpm systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv docker-compose
 # Packages of the programs that boot machines and run containers.
-DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server
+DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server curl
 # The documentation contains no tests. Its examples are text.
 RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo test) \
 	--locked --no-fail-fast --features crash-points
+
+# The processor of the packages: x86_64 or aarch64.
+HOST_ARCH := $(shell uname -m)
+ARCH ?= $(HOST_ARCH)
+TARGET = $(ARCH)-unknown-linux-gnu
+DEB_ARCH_x86_64 = amd64
+DEB_ARCH_aarch64 = arm64
+DEB_ARCH = $(or $(DEB_ARCH_$(ARCH)),$(error ARCH=$(ARCH) is not supported: x86_64 or aarch64))
+MACHINE_x86_64 = X86-64
+MACHINE_aarch64 = AArch64
+# The options of cargo that build the static program of packages and images.
+STATIC = --config .cargo/static.toml --target $(TARGET)
+ifneq ($(ARCH),$(HOST_ARCH))
+export CARGO_TARGET_$(subst -,_,$(shell echo $(TARGET) | tr a-z A-Z))_LINKER = $(ARCH)-linux-gnu-gcc
+endif
 
 DESTDIR ?=
 # The command that builds the program for an installation or a package.
 BUILD ?= $(CARGO) build
 
-.PHONY: function-order install install-files package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills hostile schemathesis fuzz deploy-packages test-deploy nightly help
+.PHONY: function-order static-program install install-files cross-tools check-program package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills hostile schemathesis fuzz deploy-packages test-deploy nightly help
 
 help:
 	@echo 'make demo     run a daemon with all its peers on loopback; installs nothing'
 	@echo 'make test     run every test; as root it installs the Debian packages that they need'
 	@echo 'make check    check formatting, lints, documentation and licences'
 	@echo 'make deb      build a package for Debian in target/deb; make rpm for RHEL in target/rpm'
-	@echo 'make release  build both packages and the program, with checksums, in target/release-VERSION'
+	@echo 'make release  build both packages and the program, with checksums, in target/release-VERSION;'
+	@echo '              with ARCH=aarch64 for that processor (also make deb and make rpm)'
 	@echo 'make install  install program, units, user and settings into the system, as root'
 	@echo 'make bench    measure times against a peer or the physical limit'
 	@echo 'make nightly  run all checks, tests and benchmarks, and those that take long'
 
-# DESTDIR stages the files for a package, which creates user and directories on the target.
+# Installs a program that uses the libraries of this system. DESTDIR stages the files for a package, which
+# creates user and directories on the target.
 install: install-files
 	$(BUILD) --profile dist --locked
 	install -D -m 755 target/dist/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
@@ -42,63 +59,92 @@ install-files:
 	[ -e $(DESTDIR)/etc/imagestore-agent/agent.toml ] || install -D -m 644 config/agent.toml \
 		$(DESTDIR)/etc/imagestore-agent/agent.toml
 
-# Stages the contents of the packages: PROGRAM, its files, manual pages and completions.
-PROGRAM ?= target/dist/imagestore-agent
+# Names what a build for another processor needs and this machine lacks.
+IS_CROSS_BUILD = $(and $(filter file,$(origin PROGRAM)),$(filter-out $(HOST_ARCH),$(ARCH)))
+cross-tools:
+	@test -n '$(DEB_ARCH)'
+	@test -z '$(IS_CROSS_BUILD)' || test -d "$$(rustc --print target-libdir --target $(TARGET))" || { \
+		echo 'ARCH=$(ARCH): the compiler has no library for $(TARGET) (rustup target add $(TARGET))'; exit 1; }
+	@test -z '$(IS_CROSS_BUILD)' || command -v $(ARCH)-linux-gnu-gcc >/dev/null || { \
+		echo 'ARCH=$(ARCH): there is no $(ARCH)-linux-gnu-gcc (apt-get install gcc-$(subst _,-,$(ARCH))-linux-gnu libc6-dev-$(DEB_ARCH)-cross)'; exit 1; }
+
+# Fails if PROGRAM is for another processor, or needs a library of the system or a dynamic linker.
+check-program:
+	@command -v readelf >/dev/null || { echo 'readelf is not installed (binutils)'; exit 1; }
+	@readelf -hW $(PROGRAM) | grep -q 'Machine: .*$(MACHINE_$(ARCH))' || { \
+		echo '$(PROGRAM) is not a program for $(ARCH)'; exit 1; }
+	@! readelf -lW $(PROGRAM) | grep -qE '^ *(INTERP|DYNAMIC) ' || { \
+		echo '$(PROGRAM) is not static: it has a dynamic section (see .cargo/static.toml; RUSTFLAGS replaces its flags)'; exit 1; }
+
+# Stages the contents of the packages: PROGRAM, its files, manual pages and completions. HOST_PROGRAM, which writes
+# the latter, runs on this machine.
+PROGRAM ?= target/$(TARGET)/dist/imagestore-agent
+HOST_PROGRAM ?= $(if $(filter $(HOST_ARCH),$(ARCH)),$(PROGRAM),target/debug/imagestore-agent)
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-STAGED = target/package/imagestore-agent
-package-files:
-	[ "$(PROGRAM)" != target/dist/imagestore-agent ] || $(BUILD) --profile dist --locked
+# The folder of the packages.
+OUT ?= target
+STAGED = $(OUT)/package/imagestore-agent
+package-files: cross-tools
+	$(if $(filter file,$(origin PROGRAM)),$(BUILD) --profile dist --locked $(STATIC))
+	$(if $(filter file,$(origin PROGRAM)),@$(MAKE) -s check-program)
+	$(if $(filter target/debug/%,$(HOST_PROGRAM)),$(if $(filter file,$(origin HOST_PROGRAM)),$(CARGO) build --locked))
 	rm -rf $(STAGED)
 	$(MAKE) -s install-files DESTDIR=$(STAGED)
 	install -D -m 755 $(PROGRAM) $(STAGED)/usr/bin/imagestore-agent
 	for shell in bash:bash-completion/completions/imagestore-agent \
 			zsh:zsh/vendor-completions/_imagestore-agent \
 			fish:fish/vendor_completions.d/imagestore-agent.fish; do \
-		$(PROGRAM) completions $${shell%%:*} \
+		$(HOST_PROGRAM) completions $${shell%%:*} \
 			| install -D -m 644 /dev/stdin $(STAGED)/usr/share/$${shell#*:} || exit 1; \
 	done
-	$(PROGRAM) man | gzip -9n \
+	$(HOST_PROGRAM) man | gzip -9n \
 		| install -D -m 644 /dev/stdin $(STAGED)/usr/share/man/man1/imagestore-agent.1.gz
-	for command in $$($(PROGRAM) --help | sed -n '/^Commands:/,/^$$/s/^  \([a-z-]*\) .*/\1/p'); do \
-		[ $$command = help ] || $(PROGRAM) man $$command | gzip -9n | install -D -m 644 /dev/stdin \
+	for command in $$($(HOST_PROGRAM) --help | sed -n '/^Commands:/,/^$$/s/^  \([a-z-]*\) .*/\1/p'); do \
+		[ $$command = help ] || $(HOST_PROGRAM) man $$command | gzip -9n | install -D -m 644 /dev/stdin \
 			$(STAGED)/usr/share/man/man1/imagestore-agent-$$command.1.gz || exit 1; \
 	done
 	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md docs/openapi.json
 	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent/zh docs/zh/*.md
 
-# Builds a package for Debian 12 and later in target/deb.
-DEB = target/package/deb
+# Both packages create the user and the directories with the same script.
+SETUP = /@SETUP@/{r deploy/setup.sh' -e 'd}
+
+# Builds a package for Debian and Ubuntu in $(OUT)/deb.
+DEB = $(OUT)/package/deb
 deb: package-files
 	rm -rf $(DEB)
 	cp -a $(STAGED) $(DEB)
 	install -D -m 755 -t $(DEB)/DEBIAN deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
+	sed -i -e '$(SETUP)' $(DEB)/DEBIAN/postinst
 	echo /etc/imagestore-agent/agent.toml > $(DEB)/DEBIAN/conffiles
-	sed 's/@VERSION@/$(VERSION)/; s/@ARCH@/'"$$(dpkg --print-architecture)"'/' deploy/deb/control \
-		> $(DEB)/DEBIAN/control
-	mkdir -p target/deb
-	dpkg-deb --root-owner-group --build $(DEB) target/deb/
+	sed 's/@VERSION@/$(VERSION)/; s/@ARCH@/$(DEB_ARCH)/' deploy/deb/control > $(DEB)/DEBIAN/control
+	mkdir -p $(OUT)/deb
+	dpkg-deb -Zxz --root-owner-group --build $(DEB) $(OUT)/deb/
 
-# Builds a package for RHEL 9 and compatible systems in target/rpm. It needs rpmbuild, which is in the
-# package rpm of Debian.
+# Builds a package for RHEL 7 and later, and compatible systems, in $(OUT)/rpm. It needs rpmbuild, which is
+# in the package rpm of Debian.
 rpm: package-files
-	rpmbuild -bb --quiet --define '_topdir $(CURDIR)/target/rpm' --define '_rpmdir $(CURDIR)/target/rpm' \
-		--define 'agent_version $(VERSION)' --define 'staged $(CURDIR)/$(STAGED)' \
-		deploy/rpm/imagestore-agent.spec
+	sed -e '$(SETUP)' deploy/rpm/imagestore-agent.spec > $(OUT)/package/imagestore-agent.spec
+	rpmbuild -bb --quiet --target $(ARCH) \
+		--define '_topdir $(abspath $(OUT))/rpm' --define '_rpmdir $(abspath $(OUT))/rpm' \
+		--define 'agent_version $(VERSION)' --define 'staged $(abspath $(STAGED))' \
+		$(OUT)/package/imagestore-agent.spec
 
 # Builds the files of a release: both packages and the program, with their checksums. The program contains
 # the list of its crates (cargo-auditable), so that `cargo audit bin` can report advisories for them later.
 RELEASED = target/release-$(VERSION)
 release: BUILD = $(CARGO) auditable build
-release:
+release: cross-tools
 	@$(CARGO) auditable --version >/dev/null 2>&1 || \
 		{ echo 'release: cargo-auditable is not installed (cargo install cargo-auditable)'; exit 1; }
 	@command -v readelf >/dev/null || { echo 'release: readelf is not installed (binutils)'; exit 1; }
 	rm -rf $(RELEASED) target/deb target/rpm
 	$(MAKE) deb rpm BUILD='$(BUILD)'
+	@$(MAKE) -s check-program
 	readelf -SW $(PROGRAM) | grep -q '\.dep-v0' || { echo 'release: the program contains no list of its crates'; exit 1; }
 	mkdir -p $(RELEASED)
 	cp target/deb/*.deb target/rpm/*/*.rpm $(RELEASED)/
-	cp $(PROGRAM) $(RELEASED)/imagestore-agent-$(VERSION)-$$(uname -m)
+	cp $(PROGRAM) $(RELEASED)/imagestore-agent-$(VERSION)-$(ARCH)
 	cd $(RELEASED) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
 # Writes the order of the functions anew (docs/decisions/0007-function-order.md). As root, it also needs the
@@ -216,7 +262,26 @@ $(BASE_MARK): | deploy-packages
 	mkdir -p $(BASE)
 	debootstrap --variant=minbase --include=$(BASE_PACKAGES) bookworm $(BASE) > $(BASE).log
 	touch $@
-test-deploy: deploy-packages $(BASE_MARK)
+# The base of an old system, Ubuntu 16.04: glibc 2.23 and systemd 229. Debian has no package of its keys.
+UBUNTU = http://archive.ubuntu.com/ubuntu
+UBUNTU_KEYS = 315a58b14eec1e9252b2a2e294f2a4be1ccd043adb58bf5b7f56a538843ed504
+OLD_BASE = target/deploy/old-base
+OLD_BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps
+OLD_BASE_MARK = $(OLD_BASE).of.$(subst $(comma),.,$(OLD_BASE_PACKAGES))
+$(OLD_BASE_MARK): | deploy-packages
+	rm -rf $(OLD_BASE) $(OLD_BASE).of.*
+	mkdir -p $(OLD_BASE)
+	curl -sf -o $(OLD_BASE).keys.deb $(UBUNTU)/pool/main/u/ubuntu-keyring/ubuntu-keyring_2012.05.19_all.deb
+	echo '$(UBUNTU_KEYS)  $(OLD_BASE).keys.deb' | sha256sum -c --quiet
+	dpkg-deb -x $(OLD_BASE).keys.deb $(OLD_BASE).keys
+	debootstrap --variant=minbase --include=$(OLD_BASE_PACKAGES) \
+		--keyring=$(OLD_BASE).keys/usr/share/keyrings/ubuntu-archive-keyring.gpg \
+		xenial $(OLD_BASE) $(UBUNTU) > $(OLD_BASE).log
+	touch $@
+# The static program of the packages, without the optimisation that takes minutes.
+static-program:
+	$(CARGO) build --locked $(STATIC)
+test-deploy: deploy-packages $(BASE_MARK) $(OLD_BASE_MARK) static-program
 	$(CARGO) nextest run --locked --profile nightly --features test-deploy --test deploy -j 2
 
 nightly: check test test-deploy deny-advisories hung kills hostile schemathesis fuzz bench

@@ -1,5 +1,6 @@
-//! Gives the linker the order of the functions of the program (docs/decisions/0007-function-order.md),
-//! and collects the words of its messages, which `redaction` shows.
+//! Gives the linker the order of the functions of the program (docs/decisions/0007-function-order.md)
+//! and the name service of a static program (docs/decisions/0009-static-program.md), and collects the
+//! words of its messages, which `redaction` shows.
 
 #![expect(clippy::disallowed_macros, reason = "cargo reads the standard output of this program")]
 #![expect(clippy::disallowed_methods, reason = "a build reads the sources")]
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::{env, fs, io};
 
 const ORDER: &str = "layout/functions.ld";
+const NAME_SERVICE: &str = "layout/name_service.c";
 /// The variable that, with the value `none`, leaves the functions in the order of the compiler.
 const VARIABLE: &str = "FUNCTION_ORDER";
 
@@ -19,6 +21,7 @@ const NO_MESSAGES: [&str; 4] = ["demo", "example", "fuzzing", "tests"];
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={ORDER}");
+    println!("cargo::rerun-if-changed={NAME_SERVICE}");
     println!("cargo::rerun-if-env-changed={VARIABLE}");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
     // The linker of these systems is LLD, which comes with the compiler. Others have not been tried.
@@ -30,6 +33,14 @@ fn main() -> io::Result<()> {
         && let Ok(root) = env::var("CARGO_MANIFEST_DIR")
     {
         println!("cargo::rustc-link-arg-bin=imagestore-agent=-Wl,--script={root}/{ORDER}");
+    }
+    let is_static = env::var("CARGO_CFG_TARGET_FEATURE")
+        .is_ok_and(|features| features.split(',').any(|feature| feature == "crt-static"));
+    if is_static && is("CARGO_CFG_TARGET_ENV", "gnu") {
+        // The linker takes an object that nothing refers to only by its path.
+        for object in cc::Build::new().file(NAME_SERVICE).compile_intermediates() {
+            println!("cargo::rustc-link-arg-bin=imagestore-agent={}", object.display());
+        }
     }
     println!("cargo::rerun-if-changed=src");
     let mut words = BTreeSet::new();

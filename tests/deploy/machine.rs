@@ -23,9 +23,9 @@ pub(crate) fn uuid_in(added: &str) -> String {
     added["inventory"]["uuid"].as_str().unwrap().to_owned()
 }
 
-/// The base system, which `make test-deploy` makes once and keeps.
-fn base() -> PathBuf {
-    let base = tree().join("target/deploy/base");
+/// The base system of this name, which `make test-deploy` makes once and keeps.
+fn base(name: &str) -> PathBuf {
+    let base = tree().join("target/deploy").join(name);
     assert!(base.join("usr").exists(), "there is no base system: `make test-deploy`");
     base
 }
@@ -52,7 +52,16 @@ impl Machine {
 
     /// Boots a fresh system after `prepare` has changed its root directory.
     pub(crate) fn boot_with(shared: &[&Path], prepare: impl FnOnce(&Path)) -> Self {
-        let base = base();
+        Self::boot_from("base", shared, prepare)
+    }
+
+    /// Boots a fresh system with glibc 2.23 and systemd 229.
+    pub(crate) fn boot_old(prepare: impl FnOnce(&Path)) -> Self {
+        Self::boot_from("old-base", &[], prepare)
+    }
+
+    fn boot_from(base_name: &str, shared: &[&Path], prepare: impl FnOnce(&Path)) -> Self {
+        let base = base(base_name);
         let root = tempfile::tempdir_in(base.parent().unwrap()).unwrap();
         let dir = root.path().join("root");
         run("cp", &["-a", base.to_str().unwrap(), dir.to_str().unwrap()]);
@@ -65,6 +74,8 @@ impl Machine {
         let log = fs::File::create(root.path().join("console")).unwrap();
         let nspawn = Command::new("systemd-nspawn")
             .args(&words)
+            // An old systemd does not know the unified hierarchy of control groups.
+            .envs((base_name == "old-base").then_some(("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "0")))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

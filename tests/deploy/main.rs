@@ -18,6 +18,7 @@
 mod container;
 mod docker;
 mod machine;
+mod old_systems;
 mod package;
 mod systemd;
 mod wait;

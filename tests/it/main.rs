@@ -21,6 +21,7 @@ mod http;
 mod management;
 mod monitoring;
 mod notifier;
+mod packages;
 mod probe;
 mod receiver;
 mod receiver_answers;

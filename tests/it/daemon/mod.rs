@@ -53,6 +53,7 @@ mod master_key;
 mod metrics;
 mod monitor;
 mod namespaces;
+mod old_kernel;
 mod outages;
 mod outside_text;
 mod own_limits;
