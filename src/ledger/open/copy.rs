@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::integrity::{Integrity, check_integrity, open_unchanged};
-use super::{OpenError, migrations, open_connection};
+use super::{OpenError, kept_copy, migrations, open_connection};
 use crate::common::{ErrorChain, Timestamp};
 use crate::ledger::sealer::SecretSealer;
 use crate::ledger::tables::stores::LoadedStore;
@@ -26,7 +26,8 @@ pub struct LedgerCopy {
 
 impl LedgerCopy {
     /// Reads a copy of the ledger `original`. The copy belongs to the caller: an older one is
-    /// migrated. The call blocks on the disk of the copy.
+    /// migrated. The call blocks on the disk of the copy, and for a newer one on that of the
+    /// original, beside which a kept copy may lie.
     ///
     /// # Errors
     /// Returns [`OpenError`] with the path of the original if the ledger is damaged or newer.
@@ -40,7 +41,8 @@ impl LedgerCopy {
             Integrity::Absent => return Ok(None),
             Integrity::Newer { found, written_by } => {
                 let newest_known = migrations::latest_version(known);
-                return Err(OpenError::Newer { path, found, newest_known, written_by });
+                let copy = kept_copy::find_copy(original, newest_known);
+                return Err(OpenError::Newer { path, found, newest_known, written_by, copy });
             }
             Integrity::Damaged(what) => return Err(OpenError::Damaged { path, what }),
         }

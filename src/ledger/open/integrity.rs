@@ -275,7 +275,7 @@ fn check_structure(connection: &Connection, full_check: bool) -> rusqlite::Resul
 }
 
 /// Returns the size of the database in bytes, including pages that exist only in its log.
-fn database_size(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn database_size(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let pages = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     Ok(pages.unsigned_abs())

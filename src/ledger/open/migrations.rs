@@ -21,7 +21,7 @@ pub(crate) const MIGRATIONS: &[Migration] =
     &[migrate_to_v1, migrate_to_v2, migrate_to_v3, migrate_to_v4, migrate_to_v5];
 
 /// The first version that counts its rows.
-const FIRST_COUNTED_VERSION: i32 = 2;
+pub(super) const FIRST_COUNTED_VERSION: i32 = 2;
 
 fn migrate_to_v1(connection: &Connection) -> Result<(), RowError> {
     Ok(connection.execute_batch(V1_SCHEMA)?)

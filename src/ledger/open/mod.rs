@@ -3,6 +3,7 @@
 mod backfill;
 pub(super) mod copy;
 pub(super) mod integrity;
+mod kept_copy;
 pub(super) mod migrations;
 pub(super) mod state_dir;
 
@@ -79,7 +80,7 @@ pub enum OpenError {
         what: String,
     },
     /// A newer program wrote the ledger, and it was left unchanged.
-    #[error("the ledger {path} has format {found}, but this program knows formats up to {newest_known} only{}", written_by_note(.written_by))]
+    #[error("the ledger {path} has format {found}, but this program knows formats up to {newest_known} only{}{}", written_by_note(.written_by), copy_note(.path, .copy))]
     Newer {
         /// The database file.
         path: PathBuf,
@@ -89,6 +90,8 @@ pub enum OpenError {
         newest_known: i32,
         /// The version of the program that wrote it.
         written_by: Option<String>,
+        /// The copy that was kept before its migration from a format that this program knows.
+        copy: Option<PathBuf>,
     },
     /// The system returned an error.
     #[error("cannot use the ledger {path}")]
@@ -115,6 +118,16 @@ pub enum OpenError {
 
 fn written_by_note(version: &Option<String>) -> String {
     version.as_ref().map_or_else(String::new, |version| format!("; version {version} wrote it"))
+}
+
+/// Returns the way back to this program.
+fn copy_note(path: &Path, copy: &Option<PathBuf>) -> String {
+    let (path, Some(copy)) = (path.display(), copy) else { return String::new() };
+    let copy = copy.display();
+    format!(
+        "; {copy} is its copy of before the migration: to go back to it and lose all changes since \
+         then, move {path}, {path}-wal and {path}-shm away, and run cp -p {copy} {path}"
+    )
 }
 
 /// Returns the remedy for an error of SQLite that a full disk causes. Without a free inode SQLite
@@ -165,7 +178,8 @@ pub(super) fn open_with_migrations(
         Integrity::Absent => create_ledger(migration_list, dir.path(), &path)?,
         Integrity::Newer { found, written_by } => {
             let newest_known = migrations::latest_version(migration_list);
-            return Err(OpenError::Newer { path, found, newest_known, written_by });
+            let copy = kept_copy::find_copy(&path, newest_known);
+            return Err(OpenError::Newer { path, found, newest_known, written_by, copy });
         }
         Integrity::Damaged(what) => return Err(OpenError::Damaged { path, what }),
     }
@@ -174,6 +188,7 @@ pub(super) fn open_with_migrations(
         bad => OpenError::Damaged { path: path.clone(), what: ErrorChain(&bad).to_string() },
     };
     let mut connection = open_connection(&path).map_err(sqlite_error)?;
+    kept_copy::keep_copy(&connection, &path, migrations::latest_version(migration_list))?;
     migrations::run_migrations(&mut connection, migration_list).map_err(&to_open_error)?;
     let mut database = LedgerDatabase::new(connection).map_err(&to_open_error)?;
     let file = generation::file_identity(&path).map_err(unusable)?;

@@ -24,7 +24,7 @@ use crate::lifecycle::{EventItem, EventQuery};
 use crate::model::{CapacityDay, DayFigures, EventCursor, EventKind, GapCause, UtcDay};
 
 /// The files of a fixture.
-struct Fixture {
+pub(super) struct Fixture {
     ledger: &'static [u8],
     master_key: &'static [u8],
 }
@@ -54,6 +54,9 @@ const V5: Fixture = Fixture {
     master_key: include_bytes!("fixtures/v5/master-key"),
 };
 
+/// The fixtures of older formats, with the number of each.
+pub(super) const OLDER: [(i32, Fixture); 4] = [(1, V1), (2, V2), (3, V3), (4, V4)];
+
 /// The fixture in the format of this program.
 const NEWEST: Fixture = V5;
 
@@ -61,7 +64,11 @@ type Rows = BTreeMap<String, Vec<Vec<Value>>>;
 
 /// All rows of all tables. The contents row is left out, because it changes with every other one.
 fn rows(place: &TestStateDir) -> Rows {
-    let sqlite = Connection::open(place.ledger()).unwrap();
+    rows_of(&place.ledger())
+}
+
+pub(super) fn rows_of(ledger: &Path) -> Rows {
+    let sqlite = Connection::open(ledger).unwrap();
     let mut tables = sqlite
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'contents'")
         .unwrap();
@@ -97,7 +104,7 @@ fn versions(place: &TestStateDir) -> (i32, i32) {
 }
 
 impl Fixture {
-    fn place(&self) -> TestStateDir {
+    pub(super) fn place(&self) -> TestStateDir {
         let place = TestStateDir::new();
         fs::write(place.ledger(), self.ledger).unwrap();
         let key = place.path().join("master-key");

@@ -1,6 +1,10 @@
 //! History is bounded, and no clock empties it at one stroke.
 
+use std::fs;
+
+use super::capacity::figures;
 use super::*;
+use crate::lifecycle::MeasuredSpace;
 
 const DAY: i64 = 24 * 3600 * 1000;
 
@@ -95,4 +99,70 @@ async fn the_id_of_a_line_is_never_reused() {
     opened.ledger.commit(added(1).add_history(uuid(1), entry(NOW.0))).await.unwrap();
     assert!(line_ids(&place)[0] > newest);
     opened.writer.close_ledger().await;
+}
+
+/// Returns the number before these words of the operations manual, in bytes.
+fn stated_bytes(words: &str) -> u64 {
+    let manual = include_str!("../../../docs/operations.md");
+    let (before, _) = manual.split_once(&format!(" MB for a store {words}")).unwrap();
+    let megabytes: u64 = before.rsplit(' ').next().unwrap().parse().unwrap();
+    megabytes * 1_000_000
+}
+
+/// Returns one of the lines of a day: mostly figures of a store that stays connected, or the
+/// attempts of one that fails all the time.
+fn line_of_a_year(line: i64, at: i64, is_failing: bool) -> HistoryEntry {
+    let event = match (is_failing, line % 8) {
+        (true, 1 | 3 | 5) => HistoryEvent::StatusChanged {
+            old: Status::Connecting,
+            new: Status::Disconnected,
+            failure: Some(failure()),
+        },
+        (true, 0 | 2 | 4 | 6) => {
+            HistoryEvent::AttemptStarted { cause: Cause::Monitor, tags: Tags::default() }
+        }
+        _ => HistoryEvent::SpaceMeasured(MeasuredSpace {
+            capacity: Capacity::new(40 << 40, (9 << 40) + at.unsigned_abs()).unwrap(),
+            inodes: Some(InodeCounts { total: 1 << 31, available: 1 << 30 }),
+        }),
+    };
+    HistoryEntry { event, ..entry(at) }
+}
+
+/// A year of one store: it stays connected, and its figures are recorded every 10 minutes. Then it
+/// fails for so long that its history is the longest one.
+#[tokio::test]
+async fn a_year_of_one_store_stays_within_the_stated_sizes() {
+    const CONNECTED_DAYS: i64 = 270;
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    ledger.commit(added(1)).await.unwrap();
+    let mut sizes = Vec::new();
+    for day in 0..365 {
+        let is_failing = day >= CONNECTED_DAYS;
+        let lines = if is_failing { 1120 } else { 144 };
+        let of_day = figures(20_000 + day, 40);
+        let mut change = LedgerChange::new().add_capacity(uuid(1), of_day, store(1).mount);
+        for line in 0..lines {
+            let at = NOW.0 + day * DAY + line * DAY / lines;
+            change = change.add_history(uuid(1), line_of_a_year(line, at, is_failing));
+        }
+        ledger.commit(change).await.unwrap();
+        sizes.push(fs::metadata(place.ledger()).unwrap().len());
+    }
+    let lines = kept(&opened, 1).await.len();
+    opened.writer.close_ledger().await;
+    assert!((99_000..100_200).contains(&lines), "{lines}");
+    // What a checkpoint has not yet written is at most the log.
+    let (month_4, connected) = (sizes[120], sizes[269]);
+    assert!(connected < month_4 + month_4 / 20, "{month_4}, then {connected}: it grows");
+    let longest = fs::metadata(place.ledger()).unwrap().len();
+    for (found, words) in
+        [(connected, "that stays connected"), (longest, "with the longest history")]
+    {
+        let stated = stated_bytes(words);
+        assert!(found <= stated, "{found} bytes {words}, {stated} stated");
+        assert!(found > stated / 2, "{found} bytes {words}, {stated} stated");
+    }
 }

@@ -1,6 +1,10 @@
 //! An older ledger is brought to this program's version, or left byte for byte as it was.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::damage::{contents, filled};
+use super::fixture;
 use super::*;
 use crate::ledger::open::migrations;
 use crate::ledger::tables;
@@ -137,4 +141,91 @@ async fn an_older_ledger_with_a_missing_row_is_not_migrated() {
             assert_eq!(contents(&place), before);
         }
     }
+}
+
+/// The names of the kept copies.
+fn copies(place: &TestStateDir) -> Vec<String> {
+    let entries = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = entries.map(|name| name.into_string().unwrap());
+    names.filter(|name| name.contains("format")).collect()
+}
+
+#[tokio::test]
+async fn the_ledger_of_before_a_migration_is_kept_and_can_be_put_back() {
+    for (format, fixture) in fixture::OLDER {
+        let place = fixture.place();
+        let before = fixture::rows_of(&place.ledger());
+        let opened = place.open();
+        // This change is what a way back loses.
+        opened.ledger.commit(added(9)).await.unwrap();
+        opened.writer.close_ledger().await;
+        assert_eq!(copies(&place), [format!("ledger.sqlite.format{format}")]);
+        let copy = place.path().join(format!("ledger.sqlite.format{format}"));
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o600);
+
+        // The version that knows this format, and not the next one.
+        let known = &MIGRATIONS[..usize::try_from(format).unwrap()];
+        let unchanged = contents(&place);
+        let refused = place.open_with_migrations(known, NOW).unwrap_err();
+        let sentence = refused.to_string();
+        let OpenError::Newer { copy: Some(named), .. } = refused else { panic!("{sentence}") };
+        assert_eq!(named, copy);
+        let ledger = place.ledger().display().to_string();
+        let command = format!("run cp -p {} {ledger}", copy.display());
+        assert!(sentence.ends_with(&command), "{sentence}");
+        assert_eq!(contents(&place), unchanged);
+
+        fs::remove_file(place.ledger()).unwrap();
+        fs::copy(&copy, place.ledger()).unwrap();
+        let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+        assert_eq!(migrations::schema_version(&sqlite).unwrap(), format);
+        drop(sqlite);
+        assert_eq!(fixture::rows_of(&place.ledger()), before, "format {format}");
+        let again = place.open();
+        assert_eq!(again.stores.len(), 2);
+        again.writer.close_ledger().await;
+    }
+}
+
+#[tokio::test]
+async fn the_newest_copy_replaces_the_others() {
+    let [.., (4, fixture)] = fixture::OLDER else { panic!() };
+    let place = fixture.place();
+    for left in ["ledger.sqlite.format2", "ledger.sqlite.format3.new", "ledger.sqlite.format4.new"]
+    {
+        fs::write(place.path().join(left), "left").unwrap();
+    }
+    // A file of the operator has another name.
+    fs::write(place.path().join("ledger.sqlite.format4.mine"), "mine").unwrap();
+    place.open().writer.close_ledger().await;
+    let mut kept = copies(&place);
+    kept.sort();
+    assert_eq!(kept, ["ledger.sqlite.format4", "ledger.sqlite.format4.mine"]);
+    let next = migration_list(|_| Ok(()));
+    place.open_with_migrations(&next, NOW).unwrap().writer.close_ledger().await;
+    let mut kept = copies(&place);
+    kept.sort();
+    let newest = format!("ledger.sqlite.format{}", newest_version());
+    assert_eq!(kept, ["ledger.sqlite.format4.mine".to_owned(), newest]);
+    // Without a migration, there is no new copy.
+    fs::remove_file(place.path().join(&kept[1])).unwrap();
+    place.open_with_migrations(&next, NOW).unwrap().writer.close_ledger().await;
+    assert_eq!(copies(&place), ["ledger.sqlite.format4.mine"]);
+}
+
+#[tokio::test]
+async fn a_ledger_whose_copy_cannot_be_made_is_not_migrated() {
+    let [(1, fixture), ..] = fixture::OLDER else { panic!() };
+    let place = fixture.place();
+    let before = fs::read(place.ledger()).unwrap();
+    // A folder has the name of the copy.
+    fs::create_dir(place.path().join("ledger.sqlite.format1")).unwrap();
+    let error = place.try_open().unwrap_err();
+    assert!(matches!(error, OpenError::Unusable { .. }), "{error}");
+    assert!(error.to_string().contains("ledger.sqlite.format1"), "{error}");
+    assert_eq!(copies(&place), ["ledger.sqlite.format1"]);
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    assert_eq!(migrations::schema_version(&sqlite).unwrap(), 1);
+    drop(sqlite);
+    assert_eq!(fs::read(place.ledger()).unwrap().len(), before.len());
 }

@@ -27,6 +27,7 @@ mod doctor_offline;
 mod doctor_report;
 mod doctor_requested;
 mod doctor_state;
+mod downgrade;
 mod environment;
 mod events;
 mod faults;

@@ -1,0 +1,198 @@
+//! The copy of a ledger that is kept before its migration to a newer format. An operator who goes
+//! back to the earlier version of the program puts it back.
+//!
+//! # Guarantees
+//! - The copy is complete, verified and on disk before the migration changes the ledger.
+//! - There is one copy at most: a new one replaces the others.
+//! - The copy has the owner of the ledger, and no other user can read it.
+//!
+//! # Never
+//! - A copy takes the space that the migration needs. Without space, the ledger is migrated without
+//!   a copy, and a warning is logged.
+#![expect(clippy::disallowed_methods, reason = "the ledger's own files, in the state directory")]
+
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+use rusqlite::{Connection, ErrorCode};
+use tracing::{info, warn};
+
+use super::integrity::{database_size, open_unchanged, sibling_path};
+use super::{OpenError, migrations};
+use crate::ledger::durable_file;
+use crate::ledger::tables::{RowError, contents};
+
+/// The end of the name of a copy, before the number of its format.
+const SUFFIX: &str = ".format";
+/// The end of the name of a copy that is not complete.
+const INCOMPLETE: &str = ".new";
+/// Number of the ledger's own sizes that must be free for a copy: the copy itself, and the log of a
+/// migration that changes every page.
+const NEEDED_SIZES: u64 = 2;
+/// Space that a start needs besides, in bytes (1 MiB).
+const NEEDED_BESIDES: u64 = 1 << 20;
+
+/// An error of a copy.
+#[derive(Debug)]
+enum CopyError {
+    Row(RowError),
+    System(io::Error),
+}
+
+impl From<io::Error> for CopyError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl From<RowError> for CopyError {
+    fn from(error: RowError) -> Self {
+        Self::Row(error)
+    }
+}
+
+impl From<rusqlite::Error> for CopyError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Row(error.into())
+    }
+}
+
+impl CopyError {
+    /// Returns true if the disk, or the quota of the user, has no more space or files.
+    fn is_shortage(&self) -> bool {
+        match self {
+            Self::Row(RowError::Sqlite(error)) => {
+                error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            }
+            Self::Row(_) => false,
+            Self::System(error) => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+        }
+    }
+
+    fn into_io(self) -> io::Error {
+        match self {
+            Self::Row(error) => io::Error::other(error),
+            Self::System(error) => error,
+        }
+    }
+}
+
+/// Keeps a copy of an open ledger whose format is older than `latest`. It is made anew after a
+/// start that was interrupted.
+///
+/// # Errors
+/// Returns [`OpenError::Unusable`] if the copy cannot be made or verified, unless space is the
+/// reason. The ledger then stays as it is.
+pub(super) fn keep_copy(
+    connection: &Connection,
+    ledger: &Path,
+    latest: i32,
+) -> Result<(), OpenError> {
+    let format = migrations::schema_version(connection)
+        .map_err(|source| OpenError::Sqlite { path: ledger.to_owned(), source })?;
+    if format >= latest {
+        return Ok(());
+    }
+    let copy = copy_path(ledger, format);
+    let fresh = sibling_path(&copy, INCOMPLETE);
+    let unusable = |source| OpenError::Unusable { path: copy.clone(), source };
+    durable_file::discard_file(&fresh).map_err(unusable)?;
+    let written = check_space(connection, ledger)
+        .and_then(|()| write_copy(connection, ledger, &fresh, format))
+        .and_then(|()| Ok(publish(ledger, &fresh, &copy)?));
+    match written {
+        Ok(()) => info!(copy = %copy.display(), format, "copy of the older ledger kept"),
+        Err(error) if error.is_shortage() => {
+            durable_file::discard_file(&fresh).map_err(unusable)?;
+            let error = error.into_io();
+            warn!(format, %error, "no space for a copy of the older ledger");
+        }
+        Err(error) => {
+            // The next start discards it otherwise.
+            let _ = fs::remove_file(&fresh);
+            return Err(unusable(error.into_io()));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the newest kept copy of a ledger whose format a program up to `newest_known` reads.
+pub(super) fn find_copy(ledger: &Path, newest_known: i32) -> Option<PathBuf> {
+    (1..=newest_known).rev().map(|format| copy_path(ledger, format)).find(|copy| copy.is_file())
+}
+
+fn copy_path(ledger: &Path, format: i32) -> PathBuf {
+    sibling_path(ledger, &format!("{SUFFIX}{format}"))
+}
+
+/// # Errors
+/// Returns `StorageFull` with the figures if the disk has too little space.
+fn check_space(connection: &Connection, ledger: &Path) -> Result<(), CopyError> {
+    let size = database_size(connection)?;
+    let needed = size.saturating_mul(NEEDED_SIZES).saturating_add(NEEDED_BESIDES);
+    let disk = statvfs(ledger).map_err(io::Error::from)?;
+    let available = disk.blocks_available().saturating_mul(disk.fragment_size());
+    if available < needed {
+        let what = format!("{available} bytes are available, {needed} are needed");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, what).into());
+    }
+    Ok(())
+}
+
+/// Writes and verifies a copy. Its only file is the database: it contains what is in the log.
+fn write_copy(
+    connection: &Connection,
+    ledger: &Path,
+    fresh: &Path,
+    format: i32,
+) -> Result<(), CopyError> {
+    let owner = fs::metadata(ledger)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    // SQLite accepts a path as text or as bytes, and an existing file if it is empty.
+    connection.execute("VACUUM INTO CAST(?1 AS TEXT)", [fresh.as_os_str().as_bytes()])?;
+    let copy = open_unchanged(fresh)?;
+    let check: String = copy.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check != "ok" || migrations::schema_version(&copy)? != format {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, check).into());
+    }
+    if format >= migrations::FIRST_COUNTED_VERSION {
+        contents::verify_contents(&copy, |_| true)?;
+    }
+    Ok(())
+}
+
+/// Gives a finished copy its name, and removes the copies of other formats.
+fn publish(ledger: &Path, fresh: &Path, copy: &Path) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (ledger.parent(), ledger.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    durable_file::publish_file(dir, fresh, copy)?;
+    let mut prefix = name.to_owned();
+    prefix.push(SUFFIX);
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let path = dir.join(&name);
+        if path != copy && is_copy(&name, &prefix) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns true for the name of a copy, also of one that is not complete.
+fn is_copy(name: &OsStr, prefix: &OsStr) -> bool {
+    let Some(rest) = name.as_bytes().strip_prefix(prefix.as_bytes()) else { return false };
+    let number = rest.strip_suffix(INCOMPLETE.as_bytes()).unwrap_or(rest);
+    !number.is_empty() && number.iter().all(u8::is_ascii_digit)
+}

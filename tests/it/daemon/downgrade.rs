@@ -1,0 +1,105 @@
+//! An upgrade that migrates the ledger, and the way back.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rusqlite::Connection;
+
+use crate::support::agent::Agent;
+use crate::support::filesystems::MountedFs;
+use crate::support::requirements::needs_root;
+use crate::support::secret_files::write_secret;
+
+/// Puts a ledger of format 4, which the library's own tests read too, into a state directory.
+fn put_format_4(state: &Path) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ledger/tests/fixtures/v4");
+    for name in ["ledger.sqlite", "master-key"] {
+        write_secret(state.join(name), fs::read(fixture.join(name)).unwrap());
+    }
+}
+
+fn format_of(ledger: &Path) -> i32 {
+    let ledger = Connection::open(ledger).unwrap();
+    ledger.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+}
+
+fn stores(agent: &Agent) -> String {
+    let list = agent.cli(&["list", "-H", "--columns", "name,uuid"], "");
+    assert!(list.status.success(), "{list:?}");
+    String::from_utf8(list.stdout).unwrap()
+}
+
+/// The operator follows the message of the program that refuses the newer ledger.
+#[test]
+fn the_message_about_a_newer_ledger_names_the_copy_that_leads_back() {
+    needs_root!();
+    let disk = tempfile::tempdir().unwrap();
+    let mut agent =
+        Agent::installed(disk.path(), "[monitor]\ninterval = \"1h\"\n").running_as_nobody();
+    let state = agent.path("state");
+    put_format_4(&state);
+    let owner = fs::metadata(&state).unwrap().uid();
+    for name in ["ledger.sqlite", "master-key"] {
+        std::os::unix::fs::chown(state.join(name), Some(owner), Some(owner)).unwrap();
+    }
+    agent.start();
+    let of_format_4 = stores(&agent);
+    assert!(of_format_4.contains("store 1"), "{of_format_4}");
+    agent.terminate();
+    let copy = state.join("ledger.sqlite.format4");
+    let found = fs::metadata(&copy).unwrap();
+    assert_eq!((found.uid(), found.permissions().mode() & 0o7777), (owner, 0o600));
+    assert_eq!(format_of(&copy), 4);
+    assert!(agent.log().contains("copy of the older ledger kept"), "{}", agent.log());
+
+    // For this program, which is now the earlier version.
+    let ledger = state.join("ledger.sqlite");
+    let newer = Connection::open(&ledger).unwrap();
+    newer.execute_batch("PRAGMA user_version = 6; DELETE FROM stores").unwrap();
+    drop(newer);
+    let refused = agent.run_serve_to_end();
+    assert_eq!(refused.status.code(), Some(65));
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let command = message.lines().find_map(|line| line.split_once("run cp -p ")).unwrap().1;
+    let command = command.split('"').next().unwrap();
+    let (from, to) = command.split_once(' ').unwrap();
+    assert_eq!((PathBuf::from(from), PathBuf::from(to)), (copy.clone(), ledger.clone()));
+    let move_away = format!(
+        "cd {} && mkdir away && mv ledger.sqlite ledger.sqlite-* away/ 2>&1; ",
+        state.display()
+    );
+    let script = format!("{move_away} cp -p {from} {to}");
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    agent.start();
+    assert_eq!(stores(&agent), of_format_4);
+    agent.terminate();
+}
+
+#[test]
+fn without_space_for_a_copy_the_ledger_is_migrated_with_a_warning() {
+    needs_root!();
+    for (free, is_kept) in [(600 << 10, false), (4 << 20, true)] {
+        let (images, disk) = (tempfile::tempdir().unwrap(), MountedFs::tmpfs("size=8m"));
+        let mut agent = Agent::installed(images.path(), "[monitor]\ninterval = \"1h\"\n");
+        let state = disk.path().join("state");
+        fs::create_dir(&state).unwrap();
+        let settings = agent.settings();
+        let own = format!("dir = {:?}", agent.path("state"));
+        agent.configure(&settings.replace(&own, &format!("dir = {state:?}")));
+        put_format_4(&state);
+        let space = nix::sys::statvfs::statvfs(&state).unwrap();
+        let available = space.blocks_available() * space.fragment_size();
+        let filled = usize::try_from(available).unwrap() - free;
+        fs::write(disk.path().join("filled"), vec![1; filled]).unwrap();
+        agent.start();
+        agent.terminate();
+        assert_eq!(format_of(&state.join("ledger.sqlite")), 5);
+        assert_eq!(state.join("ledger.sqlite.format4").exists(), is_kept);
+        assert!(!state.join("ledger.sqlite.format4.new").exists());
+        let log = agent.log();
+        assert_eq!(log.contains("no space for a copy of the older ledger"), !is_kept, "{log}");
+        assert_eq!(log.contains("bytes are available"), !is_kept, "{log}");
+    }
+}
