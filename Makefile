@@ -277,6 +277,7 @@ $(OLD_BASE_MARK): | deploy-packages
 	debootstrap --variant=minbase --include=$(OLD_BASE_PACKAGES) \
 		--keyring=$(OLD_BASE).keys/usr/share/keyrings/ubuntu-archive-keyring.gpg \
 		xenial $(OLD_BASE) $(UBUNTU) > $(OLD_BASE).log
+	! mountpoint -q $(OLD_BASE)/proc || umount $(OLD_BASE)/proc
 	touch $@
 # The static program of the packages, without the optimisation that takes minutes.
 static-program:

@@ -64,7 +64,8 @@ impl Machine {
         let base = base(base_name);
         let root = tempfile::tempdir_in(base.parent().unwrap()).unwrap();
         let dir = root.path().join("root");
-        run("cp", &["-a", base.to_str().unwrap(), dir.to_str().unwrap()]);
+        // Only files of the base: a mount in it, such as /proc, would fill the disk.
+        run("cp", &["-ax", base.to_str().unwrap(), dir.to_str().unwrap()]);
         prepare(&dir);
         let mut words = vec!["-D".to_owned(), dir.display().to_string()];
         let fixed =

@@ -123,7 +123,7 @@ fn the_rpm_creates_its_user_and_keeps_changed_settings_at_an_upgrade() {
     packages("0.0.7", dir.path());
     packages("0.0.8", dir.path());
     let base = tree().join("target/deploy/base");
-    run("cp", &["-a", &format!("{}/.", base.display()), root.path().to_str().unwrap()]);
+    run("cp", &["-ax", &format!("{}/.", base.display()), root.path().to_str().unwrap()]);
     let rpm = |operation: &str, package: &str| -> Output {
         let script = format!("rpm --root {} --nodeps {operation} {package}", root.path().display());
         Command::new("sh").args(["-c", &script]).output().unwrap()
