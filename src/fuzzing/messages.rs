@@ -10,8 +10,8 @@ use crate::delivery::{DeliveryOutcome, ReceiverReply, classify, retry_after};
 use crate::management::{EventSigner, MAX_HOOK_URL_BYTES, check_hook_form};
 use crate::model::Tags;
 use crate::wire::{
-    ActionPath, AgentCommand, InvalidBody, StoreAction, UnsupportedCall, parse_account_login,
-    parse_add_store, parse_attachment, parse_empty_body, parse_resync_request,
+    ActionPath, AgentCommand, InvalidBody, ParsedRequest, StoreAction, UnsupportedCall,
+    parse_account_login, parse_add_store, parse_attachment, parse_empty_body, parse_resync_request,
     parse_session_validity, parse_version_request,
 };
 
@@ -43,7 +43,7 @@ pub(super) fn fuzz_request_body(bytes: &[u8]) {
     let roots = ["/srv".to_owned()];
     let added = parse_add_store(bytes, &roots);
     match &added {
-        Ok(store) => {
+        Ok(ParsedRequest { request: store, .. }) => {
             check_tags(&store.tags);
             assert!(store.image_dir.as_str().starts_with("/srv"));
         }
@@ -52,7 +52,7 @@ pub(super) fn fuzz_request_body(bytes: &[u8]) {
 }
 
 fn fuzz_action(path: ActionPath, bytes: &[u8]) {
-    match &StoreAction::parse_action(path, bytes) {
+    match &StoreAction::parse_action(path, bytes).map(|parsed| parsed.request) {
         Ok(StoreAction::Reconnect { tags, .. } | StoreAction::AcceptHostKey { tags, .. }) => {
             check_tags(tags);
         }

@@ -24,9 +24,9 @@ pub use description::API_DESCRIPTION;
 pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request};
 pub use list_writer::ListWriter;
 pub use request::{
-    AccountLogin, ActionPath, InvalidBody, InvalidField, MAX_BODY_BYTES, StoreAction,
-    UnsupportedCall, parse_account_login, parse_add_store, parse_attachment, parse_empty_body,
-    parse_version_request,
+    AccountLogin, ActionPath, InvalidBody, InvalidField, MAX_BODY_BYTES, ParsedRequest,
+    StoreAction, UnsupportedCall, parse_account_login, parse_add_store, parse_attachment,
+    parse_empty_body, parse_version_request,
 };
 pub use response::{
     AttemptBody, AttemptOverLine, CapacityBody, CapacityHistoryBody, CapacityPoint,

@@ -18,7 +18,7 @@ use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::model::{PlacementChange, StoreUuid};
-use crate::wire::{ActionPath, StoreAction, parse_add_store, parse_attachment};
+use crate::wire::{ActionPath, ParsedRequest, StoreAction, parse_add_store, parse_attachment};
 
 pub(super) async fn act_on_store<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
@@ -55,6 +55,7 @@ async fn run_action<S: StoreService>(
     let parse = || {
         let store = store.ok_or(ApiError::InvalidUuid)?;
         let action = StoreAction::parse_action(path, &body.into_bytes()?)?;
+        let action = count_unknown_fields(state, action);
         Ok(StoreOperation::from_action(store, action, caller.role()))
     };
     run_operation(state, caller, schema, audit, call, parse).await
@@ -71,7 +72,7 @@ pub(super) async fn attach_zone<S: StoreService>(
     let audit = AuditRecord::new(&caller, AuditAction::AttachZone, path.store);
     let parse = || {
         let (store, zone) = path.store.zip(path.zone).ok_or(ApiError::InvalidUuid)?;
-        parse_attachment(&body.into_bytes()?)?;
+        count_unknown_fields(&state, parse_attachment(&body.into_bytes()?)?);
         let change = PlacementChange::AttachZone(zone);
         Ok(StoreOperation::ChangePlacement { store, change })
     };
@@ -104,6 +105,7 @@ pub(super) async fn add_store<S: StoreService>(
     let audit = AuditRecord::new(&caller, AuditAction::Add, None);
     let parse = || {
         let request = parse_add_store(&body.into_bytes()?, &state.allowed_roots)?;
+        let request = count_unknown_fields(&state, request);
         Ok(StoreOperation::Add(Box::new(request)))
     };
     run_operation(&state, &caller, schema, audit, call, parse).await
@@ -180,6 +182,12 @@ pub(super) async fn run_operation<S: StoreService>(
             audit.finish(result)
         }
     }
+}
+
+/// Counts the unknown fields of a request, and returns the request.
+fn count_unknown_fields<S, T>(state: &AppState<S>, parsed: ParsedRequest<T>) -> T {
+    state.metrics.count_unknown_fields(parsed.unknown_fields);
+    parsed.request
 }
 
 /// Parses the operation of a request, and checks that the caller has the role for it.

@@ -38,6 +38,8 @@ use crate::common::Random;
 use request_count::RequestCounter;
 
 const JSON_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+/// The count of the requests on connections beyond `max_trusted_connections`.
+const TOO_MANY_TRUSTED: &str = "too many connections with a session";
 /// Maximum length of a path in a log line, in bytes.
 const MAX_LOGGED_PATH_BYTES: usize = 256;
 
@@ -95,6 +97,7 @@ impl ApiService {
                 false => error.into_response(),
             });
             if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
+                self.request_counter.count_refusal(denial.rule);
                 let repeated = self.count_denial(source, denial) > MAX_EVENTS_PER_WINDOW + 1;
                 let written = self.denial_log.count_denial(repeated, Instant::now());
                 let line = || super::audit::log_denial(response.status(), denial, written);
@@ -173,6 +176,7 @@ impl ApiService {
         if permit.record_credential(credential) {
             return Ok(Some(caller));
         }
+        self.request_counter.count_refusal(TOO_MANY_TRUSTED);
         Err(ApiError::over_capacity(self.limits.max_trusted_connections))
     }
 

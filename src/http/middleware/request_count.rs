@@ -50,6 +50,12 @@ impl RequestCounter {
         };
         self.stats.count_request(labels, duration);
     }
+
+    /// Counts a request or a connection that was refused because of its caller. `rule` is a word of
+    /// the audit log, or of the reason why a connection was closed, and never a text of the caller.
+    pub(in crate::http) fn count_refusal(&self, rule: &'static str) {
+        self.stats.refused.increment(rule);
+    }
 }
 
 /// Returns the label of a method. A client may send any word as a method, so that the others share

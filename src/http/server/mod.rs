@@ -1,6 +1,7 @@
 //! The server. It listens, accepts connections within its limits, and drains them when it stops.
 
 pub(super) mod connection;
+mod eviction_log;
 pub(super) mod listeners;
 pub(super) mod unix_socket;
 pub(super) mod write_timeout;
@@ -56,6 +57,7 @@ use crate::metrics::Metrics;
 use crate::settings;
 use crate::wire::DateFormat;
 use connection::wait_for_first_byte;
+use eviction_log::EvictionLog;
 use listeners::{AcceptedStream, BindError, BoundSockets, InheritedSockets, set_socket_options};
 
 /// Maximum number of TCP connections beyond the share of their source. Each of them gets one
@@ -63,8 +65,10 @@ use listeners::{AcceptedStream, BindError, BoundSockets, InheritedSockets, set_s
 const MAX_RESERVE_CONNECTIONS: usize = 64;
 /// Maximum number of them from one source: a quarter, as for the other connections.
 const MAX_SOURCE_RESERVE_CONNECTIONS: usize = 16;
-/// Minimum interval between two warnings that connections were closed for newer ones.
-const EVICTION_WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// The count of the connections that were closed for newer ones.
+const TOO_MANY_UNTRUSTED: &str = "too many connections without a session";
+/// The count of the connections that found no permit of the Unix socket.
+const TOO_MANY_LOCAL: &str = "too many connections of the Unix socket";
 
 /// The dependencies of the server.
 pub struct ServerContext<S> {
@@ -312,6 +316,7 @@ impl Connections {
         let (permit, has_evicted) = self.tcp.admit(source);
         if has_evicted {
             self.evictions.count_eviction(Instant::now());
+            self.service.request_counter.count_refusal(TOO_MANY_UNTRUSTED);
         }
         let id = permit.id();
         let permit = ConnectionPermit::Remote(permit);
@@ -347,6 +352,7 @@ impl Connections {
     fn accept_local(&mut self, stream: UnixStream) {
         let Some(permit) = self.unix.try_acquire() else {
             debug!("connection closed: too many open connections of the Unix socket");
+            self.service.request_counter.count_refusal(TOO_MANY_LOCAL);
             return;
         };
         let permit = ConnectionPermit::Local(permit);
@@ -368,24 +374,6 @@ impl Connections {
             self.tasks.shutdown().await;
         }
         info!("all connections closed");
-    }
-}
-
-/// Reports connections that were closed for newer ones, at most once a minute.
-#[derive(Default)]
-struct EvictionLog {
-    evicted: u64,
-    last_warning: Option<Instant>,
-}
-
-impl EvictionLog {
-    fn count_eviction(&mut self, now: Instant) {
-        self.evicted = self.evicted.saturating_add(1);
-        if self.last_warning.is_none_or(|last| now - last >= EVICTION_WARN_INTERVAL) {
-            self.last_warning = Some(now);
-            let connections = std::mem::take(&mut self.evicted);
-            warn!(connections, "connections without a session closed: too many open");
-        }
     }
 }
 

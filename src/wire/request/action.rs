@@ -5,7 +5,7 @@ use super::params::{
     MAX_DESCRIPTION_CHARS, MAX_SHORT_TEXT_CHARS, take_fingerprint, take_fingerprints,
     take_hostname, take_optional_credentials, take_tags,
 };
-use super::{InvalidBody, UnsupportedCall, parse_document, select_action};
+use super::{InvalidBody, ParsedRequest, UnsupportedCall, parse_document, select_action};
 use crate::model::{ImageDir, State, StoreUpdate, Tags};
 
 /// The key of the action that changes the definition of an image store. The name is ZStack's.
@@ -99,19 +99,19 @@ impl StoreAction {
     ///
     /// # Errors
     /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
-    pub fn parse_action(path: ActionPath, body: &[u8]) -> Result<Self, InvalidBody> {
+    pub fn parse_action(path: ActionPath, body: &[u8]) -> Result<ParsedRequest<Self>, InvalidBody> {
         let mut document = parse_document(body)?;
         let calls = path.unsupported_calls();
         let unsupported: Vec<_> = calls.iter().map(|call| call.as_str()).collect();
         let key = select_action(&document, path.actions(), &unsupported)?;
         if let Some(call) = calls.iter().find(|call| call.as_str() == key) {
-            return Ok(Self::Unsupported(*call));
+            return Ok(ParsedRequest { request: Self::Unsupported(*call), unknown_fields: 0 });
         }
         let mut inner = document.take_object(key)?.unwrap_or_else(JsonFields::empty);
         let tags = take_tags(&mut document, &mut inner)?;
-        Ok(match key {
-            UPDATE_IMAGE_STORE => Self::Update(Box::new(parse_store_update(inner, tags)?)),
-            UPDATE_STORAGE => Self::Update(Box::new(parse_storage_update(inner, tags)?)),
+        let action = match key {
+            UPDATE_IMAGE_STORE => Self::Update(Box::new(parse_store_update(&mut inner, tags)?)),
+            UPDATE_STORAGE => Self::Update(Box::new(parse_storage_update(&mut inner, tags)?)),
             CHANGE_STATE => Self::ChangeState(take_state(&mut inner)?),
             ACCEPT_HOST_KEY => {
                 Self::AcceptHostKey { fingerprint: take_fingerprint(&mut inner)?, tags }
@@ -119,17 +119,18 @@ impl StoreAction {
             _ => {
                 let force = inner.take_flag("force")?.unwrap_or(false);
                 if key == PARAMS {
-                    check_reconnect_only(inner)?;
+                    check_reconnect_only(&mut inner)?;
                 }
                 Self::Reconnect { tags, force }
             }
-        })
+        };
+        Ok(ParsedRequest::new(action, [&document, &inner]))
     }
 }
 
 /// Checks that the documented form of a reconnect holds nothing else. A client that sends an update
 /// in this form would otherwise get a success without an effect.
-fn check_reconnect_only(mut params: JsonFields) -> Result<(), InvalidField> {
+fn check_reconnect_only(params: &mut JsonFields) -> Result<(), InvalidField> {
     params.remove_field("uuid");
     if params.has_values() {
         return Err(params.invalid_object(format!(
@@ -151,8 +152,8 @@ fn take_state(fields: &mut JsonFields) -> Result<State, InvalidField> {
 }
 
 /// Parses the fields of an update of an image store.
-fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
-    let secrets = take_optional_credentials(&mut fields)?;
+fn parse_store_update(fields: &mut JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
+    let secrets = take_optional_credentials(fields)?;
     if secrets.is_empty() && secrets.passphrase.is_some() {
         return Err(fields.invalid_field(
             "privateKey",
@@ -160,13 +161,13 @@ fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate,
         ));
     }
     let update = StoreUpdate {
-        hostname: take_hostname(&mut fields)?,
+        hostname: take_hostname(fields)?,
         port: fields.take_port("sshPort")?,
         username: fields.take_optional_line("username", MAX_SHORT_TEXT_CHARS)?,
         credentials: Some(secrets).filter(|secrets| !secrets.is_empty()),
-        given_fingerprints: take_fingerprints(&mut fields)?,
+        given_fingerprints: take_fingerprints(fields)?,
         force: fields.take_flag("force")?.unwrap_or(false),
-        ..parse_texts(&mut fields, tags)?
+        ..parse_texts(fields, tags)?
     };
     if update.changed_fields().is_empty() {
         let expected = "at least one of the keys name, description, hostname, sshPort, username, \
@@ -177,12 +178,12 @@ fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate,
 }
 
 /// Parses the fields of an update of any backup storage, which has no login.
-fn parse_storage_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
+fn parse_storage_update(fields: &mut JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
     if let Some(key) = LOGIN_FIELDS.into_iter().find(|key| fields.has_value(key)) {
         let expected = format!("no value here: {UPDATE_IMAGE_STORE} changes the login of a store");
         return Err(fields.invalid_field(key, expected));
     }
-    let update = parse_texts(&mut fields, tags)?;
+    let update = parse_texts(fields, tags)?;
     if update.changed_fields().is_empty() {
         return Err(fields.invalid_object("at least one of the keys name and description"));
     }

@@ -70,7 +70,7 @@ mod tests {
             longest_form(&json!({ key: fields, "systemTags": tags(), "userTags": tags() }))
         };
         let add = with_tags("params", &fields);
-        let parsed = parse_add_store(add.as_bytes(), &["/".to_owned()]).unwrap();
+        let parsed = parse_add_store(add.as_bytes(), &["/".to_owned()]).unwrap().request;
         assert_eq!(parsed.tags.user_tags(), tags());
         assert_eq!(parsed.without_effect, ["tagUuids"]);
         // The fields with another alphabet are the room that is left.

@@ -43,6 +43,10 @@ impl fmt::Display for InvalidField {
 
 impl std::error::Error for InvalidField {}
 
+/// Fields of every request of ZStack's clients that have no meaning in a body: the address of the
+/// user, and what the header, the path or the client itself has.
+const IGNORED_FIELDS: [&str; 4] = ["requestIp", "sessionId", "timeout", "uuid"];
+
 /// The fields of one object. Reading a field removes it, so that secrets are moved instead of
 /// copied.
 pub(in crate::wire) struct JsonFields {
@@ -96,6 +100,15 @@ impl JsonFields {
     /// Returns true if any key that was not taken has a value other than `null`.
     pub(super) fn has_values(&self) -> bool {
         self.map.values().any(|value| !value.is_null())
+    }
+
+    /// Returns the number of fields that were not taken, which are unknown. A field that is ignored
+    /// on purpose is none of them.
+    pub(super) fn unknown_fields(&self) -> u64 {
+        let is_unknown = |(key, value): &(&String, &Value)| {
+            !value.is_null() && !IGNORED_FIELDS.contains(&key.as_str())
+        };
+        u64::try_from(self.map.iter().filter(is_unknown).count()).unwrap_or(u64::MAX)
     }
 
     /// Returns true if the object has no key that was not taken.

@@ -78,12 +78,33 @@ pub enum InvalidBody {
     SeveralActions(Vec<&'static str>),
 }
 
+/// A request, and the number of the fields of its body that are unknown and had no effect. Fields
+/// of ZStack's clients that are ignored on purpose are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedRequest<T> {
+    /// The request.
+    pub request: T,
+    /// The number of unknown fields.
+    pub unknown_fields: u64,
+}
+
+impl<T> ParsedRequest<T> {
+    /// Creates the request from these objects, of which every known field was taken.
+    fn new<const N: usize>(request: T, objects: [&JsonFields; N]) -> Self {
+        let unknown_fields = objects.into_iter().map(JsonFields::unknown_fields).sum();
+        Self { request, unknown_fields }
+    }
+}
+
 /// Parses the body of an add.
 ///
 /// # Errors
 /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400, and nothing
 /// was changed.
-pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore, InvalidBody> {
+pub fn parse_add_store(
+    body: &[u8],
+    allowed_roots: &[String],
+) -> Result<ParsedRequest<AddStore>, InvalidBody> {
     let mut document = parse_document(body)?;
     check_no_action(&document)?;
     let mut params = match document.take_object(action::PARAMS)? {
@@ -92,7 +113,7 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
     };
     let tags = take_tags(&mut document, &mut params)?;
     check_type(&mut params)?;
-    Ok(AddStore {
+    let request = AddStore {
         without_effect: take_without_effect(&mut params)?,
         uuid: take_uuid(&mut params)?,
         name: params.take_line("name", MAX_SHORT_TEXT_CHARS)?,
@@ -109,7 +130,8 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
         take_over: params.take_flag("takeOver")?.unwrap_or(false),
         force: params.take_flag("force")?.unwrap_or(false),
         tags,
-    })
+    };
+    Ok(ParsedRequest::new(request, [&document, &params]))
 }
 
 /// Checks that the store is of the one type that the daemon serves, if the field is present.
@@ -134,12 +156,12 @@ fn take_without_effect(params: &mut JsonFields) -> Result<Vec<&'static str>, Inv
 ///
 /// # Errors
 /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
-pub fn parse_attachment(body: &[u8]) -> Result<(), InvalidBody> {
+pub fn parse_attachment(body: &[u8]) -> Result<ParsedRequest<()>, InvalidBody> {
     let mut document = parse_document(body)?;
     check_no_action(&document)?;
     let mut params = document.take_object(action::PARAMS)?.unwrap_or_else(JsonFields::empty);
     take_tags(&mut document, &mut params)?;
-    Ok(())
+    Ok(ParsedRequest::new((), [&document, &params]))
 }
 
 /// Checks that the body of a request without parameters is empty or an empty object.

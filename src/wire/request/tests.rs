@@ -9,11 +9,13 @@ use super::{
 use crate::model::{AddStore, State, Tags};
 
 fn image_store_action(body: &[u8]) -> Result<StoreAction, InvalidBody> {
-    StoreAction::parse_action(ActionPath::ImageStore, body)
+    StoreAction::parse_action(ActionPath::ImageStore, body).map(|parsed| parsed.request)
 }
 
 fn storage_action(body: &Value) -> Result<StoreAction, InvalidBody> {
-    StoreAction::parse_action(ActionPath::BackupStorage, body.to_string().as_bytes())
+    let body = body.to_string();
+    let parsed = StoreAction::parse_action(ActionPath::BackupStorage, body.as_bytes());
+    parsed.map(|parsed| parsed.request)
 }
 
 fn roots() -> Vec<String> {
@@ -30,7 +32,8 @@ fn add(change: Value) -> Result<AddStore, String> {
         fields.insert(key.clone(), value.clone());
     }
     let body = json!({ "params": params }).to_string();
-    parse_add_store(body.as_bytes(), &roots()).map_err(|error| error.to_string())
+    let parsed = parse_add_store(body.as_bytes(), &roots());
+    parsed.map(|parsed| parsed.request).map_err(|error| error.to_string())
 }
 
 fn tags_of(body: &Value) -> Tags {
@@ -397,7 +400,7 @@ fn an_attachment_has_an_empty_body_in_every_form_that_clients_send() {
         r#"{"params":null}"#,
         r#"{"params":{"systemTags":["a"]},"userTags":[]}"#,
     ] {
-        assert_eq!(parse_attachment(body.as_bytes()), Ok(()), "{body}");
+        assert!(parse_attachment(body.as_bytes()).is_ok(), "{body}");
     }
     for body in [
         "[]",
@@ -437,5 +440,50 @@ fn an_add_takes_numbers_and_flags_as_texts_and_no_other_type() {
         ),
     ] {
         assert_eq!(add(change).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn a_field_that_had_no_effect_counts_unless_it_is_ignored_on_purpose() {
+    let params = |change: &str| {
+        format!(
+            r#"{{"params":{{"hostname":"n","username":"root","password":"hunter2","name":"a",
+            "url":"/srv/images/a","importImages":true,"tagUuids":["a"],"type":null{change}}}}}"#
+        )
+    };
+    for (change, unknown) in [
+        ("", 0),
+        (r#","sshport":22"#, 1),
+        (r#","sshport":null"#, 0),
+        (r#","requestIp":"::1","uuid":"8a2f","sessionId":"x","timeout":7"#, 0),
+        (r#","a":{"b":1,"c":2},"d":[1,2]"#, 2),
+        (r#"},"b":1,"systemTags":[],"c":{"d":1"#, 2),
+    ] {
+        let parsed = parse_add_store(params(change).as_bytes(), &roots()).unwrap();
+        assert_eq!(parsed.unknown_fields, unknown, "{change}");
+    }
+    for (path, body, unknown) in [
+        (ActionPath::ImageStore, r#"{"reconnectImageStoreBackupStorage":null}"#, 0),
+        (ActionPath::ImageStore, r#"{"reconnectImageStoreBackupStorage":{"Force":true}}"#, 1),
+        (ActionPath::ImageStore, r#"{"params":{"force":true},"x":1}"#, 1),
+        (
+            ActionPath::ImageStore,
+            r#"{"updateImageStoreBackupStorage":{"name":"a","url":"/b","port":22,"user":"x"}}"#,
+            2,
+        ),
+        (ActionPath::BackupStorage, r#"{"updateBackupStorage":{"name":"a","label":"b"}}"#, 1),
+        (
+            ActionPath::BackupStorage,
+            r#"{"changeBackupStorageState":{"stateEvent":"enable","force":true}}"#,
+            1,
+        ),
+        // A call that fails by name ignores nothing.
+        (ActionPath::ImageStore, r#"{"reclaimSpaceFromImageStore":{"a":1}}"#, 0),
+    ] {
+        let parsed = StoreAction::parse_action(path, body.as_bytes()).unwrap();
+        assert_eq!(parsed.unknown_fields, unknown, "{body}");
+    }
+    for (body, unknown) in [("", 0), ("null", 0), (r#"{"params":{"zone":"a"},"b":1}"#, 2)] {
+        assert_eq!(parse_attachment(body.as_bytes()).unwrap().unknown_fields, unknown, "{body}");
     }
 }

@@ -20,5 +20,6 @@ mod liberal;
 mod limits;
 mod metrics;
 mod queries;
+mod refusals;
 mod session_check;
 mod session_floods;

@@ -50,6 +50,11 @@ impl MetricsAccess {
         }
     }
 
+    /// Counts the unknown fields of a request.
+    pub(in crate::http::api) fn count_unknown_fields(&self, count: u64) {
+        self.metrics.http_stats().unknown_fields.add(count);
+    }
+
     async fn render<S: StoreService>(
         &self,
         stores: S,
