@@ -177,8 +177,15 @@ $(PROMETHEUS): | packages
 		&& for package in *.deb; do dpkg-deb -x $$package . && rm $$package || exit 1; done && touch $(@F) \
 		|| echo 'no prometheus: the tests of the alerts are skipped'
 
+# The role of deploy/ansible is tested with the last ansible-core for nodes with an old Python, and with a newer one.
+# Without Python or its registry, these tests are skipped, and fail in CI.
+ANSIBLE = target/ansible-2.16/bin/ansible-playbook target/ansible-2.19/bin/ansible-playbook
+$(ANSIBLE): target/ansible-%/bin/ansible-playbook: tests/ansible/requirements-%.txt | packages
+	@python3 -m venv target/ansible-$* && target/ansible-$*/bin/pip install -q -r $< && touch $@ \
+		|| echo 'no ansible-core $*: its tests are skipped (apt-get install python3-venv)'
+
 # A test that cannot run here adds a line to a file, which is printed at the end.
-test: packages $(SCHEMATHESIS) $(PROMETHEUS)
+test: packages $(SCHEMATHESIS) $(PROMETHEUS) $(ANSIBLE)
 	@skipped=$$(mktemp) && SKIPPED_TESTS=$$skipped $(RUN_TESTS); status=$$?; \
 	if [ -s "$$skipped" ]; then echo "skipped: $$(wc -l < $$skipped) tests"; sort "$$skipped"; fi; \
 	rm -f "$$skipped"; exit $$status
@@ -254,7 +261,7 @@ fuzz:
 # Tests the daemon on booted machines and in containers. Their base system stays in target/deploy. The name
 # of its stamp file contains the names of its packages, so that a changed list builds it again.
 BASE = target/deploy/base
-BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,sqlite3
+BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,sqlite3,python3
 comma = ,
 BASE_MARK = $(BASE).of.$(subst $(comma),.,$(BASE_PACKAGES))
 $(BASE_MARK): | deploy-packages
@@ -282,7 +289,7 @@ $(OLD_BASE_MARK): | deploy-packages
 # The static program of the packages, without the optimisation that takes minutes.
 static-program:
 	$(CARGO) build --locked $(STATIC)
-test-deploy: deploy-packages $(BASE_MARK) $(OLD_BASE_MARK) static-program
+test-deploy: deploy-packages $(BASE_MARK) $(OLD_BASE_MARK) $(ANSIBLE) static-program
 	$(CARGO) nextest run --locked --profile nightly --features test-deploy --test deploy -j 2
 
 nightly: check test test-deploy deny-advisories hung kills hostile schemathesis fuzz bench

@@ -94,6 +94,11 @@ impl Machine {
         machine
     }
 
+    /// Returns the id of the first process of the machine, as this machine sees it.
+    pub(crate) fn leader(&self) -> i32 {
+        self.leader
+    }
+
     /// Polls until the condition holds.
     pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         until(what, || {

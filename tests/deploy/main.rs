@@ -15,8 +15,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod ansible;
 mod container;
 mod docker;
+mod fleet;
 mod machine;
 mod old_systems;
 mod package;

@@ -9,7 +9,7 @@ use crate::systemd::{add, furnish};
 const AGENT: &str = "imagestore-agent";
 
 /// Builds a package of the tested daemon with this version into this directory.
-fn package(version: &str, into: &Path) {
+pub(crate) fn package(version: &str, into: &Path) {
     let (program, version_is) = (format!("PROGRAM={PROGRAM}"), format!("VERSION={version}"));
     // Both kinds of package are staged in the same folder.
     let lock = std::fs::File::create(tree().join("target/deploy/packing")).unwrap();

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking and reads its own files"
 )]
 
+mod ansible;
 mod architecture;
 mod cli;
 mod daemon;

@@ -1,0 +1,190 @@
+//! Booted machines that Ansible reaches over SSH.
+//!
+//! The machines have no network. The SSH client starts a server inside of a machine instead.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Map, Value, json};
+
+use crate::machine::{Machine, tree};
+use crate::support::requirements::run;
+
+/// Every secret of these tests contains it, so that a search finds each of them.
+pub(crate) const CANARY: &str = "canary-4711";
+
+/// The result of a play.
+pub(crate) struct Play {
+    /// All output, with the greatest detail that is of use to an operator.
+    pub(crate) output: String,
+    is_success: bool,
+}
+
+impl Play {
+    /// Panics if the play failed.
+    pub(crate) fn succeeds(self) -> Self {
+        assert!(self.is_success, "{}", self.output);
+        self
+    }
+
+    /// Panics if the play succeeded, or its output does not contain these words.
+    pub(crate) fn fails_with(self, words: &str) -> Self {
+        assert!(!self.is_success, "{}", self.output);
+        let output = self.output.replace("\\\"", "\"");
+        assert!(output.contains(words), "{words}: {output}");
+        self
+    }
+
+    /// Returns the number of changes on a machine, as the last lines have it. Returns `None` for a
+    /// machine that the play did not reach.
+    pub(crate) fn changes(&self, machine: &str) -> Option<u32> {
+        let (_, recap) = self.output.rsplit_once("PLAY RECAP").unwrap();
+        let line = recap.lines().find(|line| line.starts_with(machine))?;
+        let (_, count) = line.split_once("changed=").unwrap();
+        Some(count.split(' ').next().unwrap().parse().unwrap())
+    }
+}
+
+/// The machines, the version of Ansible, and the files of its operator.
+pub(crate) struct Fleet {
+    dir: tempfile::TempDir,
+    version: &'static str,
+    machines: Vec<(&'static str, Machine)>,
+    vars: Map<String, Value>,
+}
+
+impl Fleet {
+    /// Boots machines without the daemon. `vars` are those of the inventory.
+    pub(crate) fn boot(version: &'static str, names: &[&'static str], vars: Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key");
+        run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
+        let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+        let machines = names.iter().map(|name| {
+            let machine = Machine::boot_with(&[], |root| {
+                fs::create_dir_all(root.join("root/.ssh")).unwrap();
+                fs::write(root.join("root/.ssh/authorized_keys"), &public).unwrap();
+            });
+            machine.sh("mkdir -p /run/sshd");
+            (*name, machine)
+        });
+        let machines = machines.collect();
+        let vars = vars.as_object().unwrap().clone();
+        let fleet = Self { dir, version, machines, vars };
+        fs::write(fleet.path("vault-password"), "of the vault").unwrap();
+        fleet
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn machine(&self, name: &str) -> &Machine {
+        &self.machines.iter().find(|(other, _)| *other == name).unwrap().1
+    }
+
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.iter().map(|(_, machine)| machine)
+    }
+
+    /// Changes a variable of all machines.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.vars.insert(name.to_owned(), value);
+    }
+
+    /// Writes the variables of the vault, which the others name, as an encrypted file.
+    pub(crate) fn seal(&self, vars: &Value) {
+        let file = self.path("vault.yml");
+        fs::write(&file, vars.to_string()).unwrap();
+        let sealed = self
+            .command("ansible-vault")
+            .args(["encrypt", "--vault-password-file"])
+            .args([&self.path("vault-password"), &file])
+            .output()
+            .unwrap();
+        assert!(sealed.status.success(), "{sealed:?}");
+        assert!(fs::read_to_string(file).unwrap().starts_with("$ANSIBLE_VAULT"));
+    }
+
+    /// Writes the inventory. `own` are variables of single machines.
+    fn write_inventory(&self, own: &Value) {
+        let hosts = self.machines.iter().map(|(name, machine)| {
+            let arguments = format!(
+                "-F none -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+                 -o LogLevel=ERROR -o ProxyCommand='nsenter -t {} -a /usr/sbin/sshd -i'",
+                self.path("key").display(),
+                machine.leader()
+            );
+            let mut vars = own[*name].as_object().cloned().unwrap_or_default();
+            vars.insert("ansible_ssh_common_args".to_owned(), arguments.into());
+            ((*name).to_owned(), Value::Object(vars))
+        });
+        let hosts: Map<_, _> = hosts.collect();
+        let mut vars = self.vars.clone();
+        vars.insert("ansible_user".to_owned(), "root".into());
+        let inventory = json!({"imagestore_nodes": {"hosts": hosts, "vars": vars}});
+        fs::write(self.path("inventory.yml"), inventory.to_string()).unwrap();
+    }
+
+    /// Runs a play with the role of this tree.
+    pub(crate) fn play(&self, playbook: &str, own: &Value, args: &[&str]) -> Play {
+        self.write_inventory(own);
+        let mut command = self.command("ansible-playbook");
+        command.arg("-i").arg(self.path("inventory.yml"));
+        command.arg("-e").arg(format!("@{}", self.path("vault.yml").display()));
+        command.arg("--vault-password-file").arg(self.path("vault-password"));
+        let Output { status, stdout, stderr } =
+            command.arg("-vvv").arg(playbook).args(args).output().unwrap();
+        let output = String::from_utf8([stdout, stderr].concat()).unwrap();
+        let shown = output.lines().find(|line| line.contains(CANARY));
+        assert_eq!(shown, None, "a secret is shown");
+        Play { output, is_success: status.success() }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let program = tree().join(format!("target/ansible-{}/bin/{program}", self.version));
+        assert!(program.exists(), "there is no {}: `make test-deploy`", program.display());
+        let mut command = Command::new(program);
+        command.current_dir(tree().join("deploy/ansible")).stdin(Stdio::null());
+        // Nothing of the user who runs the tests applies.
+        command.env_clear().env("HOME", self.dir.path()).env("LANG", "C.UTF-8");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("ANSIBLE_NOCOLOR", "1");
+        command
+    }
+}
+
+/// Returns a line for each file of the machine that an installation could change.
+pub(crate) fn files_of(machine: &Machine) -> Vec<String> {
+    let listed = machine.sh("find /etc /usr /opt /srv /home /root /var/lib /var/backups /tmp \
+         \\( -path /var/lib/systemd -o -path /root/.ansible -o -path '/tmp/systemd-*' \\) -prune \
+         -o -printf '%p %y %m %u %g %s %T@ %C@\\n' | sort");
+    // An entry of a directory comes and goes there.
+    let is_steady = |line: &&str| !line.starts_with("/root d") && !line.starts_with("/tmp d");
+    listed.lines().filter(is_steady).map(str::to_owned).collect()
+}
+
+/// Panics if a file has changed.
+pub(crate) fn unchanged(machine: &Machine, before: &[String]) {
+    let now = files_of(machine);
+    let changed: Vec<_> = now.iter().filter(|line| !before.contains(line)).collect();
+    assert!(changed.is_empty() && now.len() == before.len(), "changed: {changed:?}");
+}
+
+/// Panics if a secret is in the journal of the machine, or in a file that each user can read.
+pub(crate) fn keeps_its_secrets(machine: &Machine) {
+    let journal = machine.sh("journalctl --no-pager -o cat");
+    let shown = journal.lines().find(|line| line.contains(CANARY));
+    assert_eq!(shown, None);
+    let open = format!("find / -xdev -type f -perm -o=r -exec grep -l {CANARY} {{}} +");
+    assert_eq!(String::from_utf8_lossy(&machine.try_sh(&open).stdout), "");
+    // The search finds a file that it is to find.
+    let kept = format!("grep -rl {CANARY} /etc/imagestore-agent");
+    assert!(!machine.sh(&kept).is_empty());
+}
+
+/// Builds a package with this version into the directory.
+pub(crate) fn package_in(version: &str, dir: &Path) -> String {
+    crate::package::package(version, dir);
+    dir.join(format!("{version}.deb")).display().to_string()
+}
