@@ -5,6 +5,7 @@ mod compose;
 mod configurations;
 mod dashboard;
 mod generated_docs;
+mod live;
 mod metric_names;
 mod programs;
 mod rules;

@@ -1,8 +1,9 @@
-//! Prometheus as a process on loopback, and what it scrapes.
+//! Prometheus and Alertmanager as processes on loopback, and what they scrape.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,23 @@ impl Server {
         Self::start(command, "Server is ready", dir)
     }
 
+    /// Starts Alertmanager with a configuration. As root only: Debian's program reads a template
+    /// below `/usr/share`, and finds the unpacked one there in a mount namespace of its own.
+    pub(super) fn alertmanager(configuration: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "mount -t overlay overlay -o lowerdir={}:/usr/share /usr/share && exec \"$0\" \"$@\"",
+            program("../share").canonicalize().unwrap().display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script]);
+        command.arg(program("prometheus-alertmanager"));
+        command.args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]);
+        command.arg(format!("--config.file={}", configuration.display()));
+        command.arg(format!("--storage.path={}", dir.path().join("data").display()));
+        Self::start(command, "Listening on", dir)
+    }
+
     /// Returns the answer to a request of the API: its `data`, or its error.
     pub(super) fn ask(&self, path: &str) -> Result<Value, String> {
         let (status, body) = get(self.address, path);
@@ -94,7 +112,7 @@ impl Server {
 }
 
 /// Time between two questions to a server for what it cannot announce.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Sends a GET request. Returns the status and the body.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
