@@ -63,12 +63,23 @@ pub struct AgentStats {
     pub login_phases: LoginPhaseStats,
 }
 
+/// Returns the labels of every transition.
+fn all_transitions() -> impl Iterator<Item = (Status, Option<Reason>)> {
+    let without_reason = [Status::Connecting, Status::Connected].map(|status| (status, None));
+    let disconnected = Reason::ALL.iter().map(|&reason| (Status::Disconnected, Some(reason)));
+    without_reason.into_iter().chain(disconnected)
+}
+
 impl Default for AgentStats {
     fn default() -> Self {
         Self {
-            attempts: CounterFamily::default(),
+            attempts: CounterFamily::starting_with(
+                Cause::ALL
+                    .iter()
+                    .flat_map(|&cause| AttemptEnd::ALL.iter().map(move |&end| (cause, end))),
+            ),
             joiners: Counter::default(),
-            transitions: CounterFamily::default(),
+            transitions: CounterFamily::starting_with(all_transitions()),
             examine: Histogram::new(BOUNDS),
             write: Histogram::new(BOUNDS),
             login_phases: LoginPhaseStats::default(),

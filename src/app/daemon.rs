@@ -34,7 +34,7 @@ use super::process::ExitStatus;
 use super::reload::Reload;
 use super::startup::PreparedDaemon;
 use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStarter};
-use crate::agent::{AgentStats, DaemonContext, TrialLogins};
+use crate::agent::{DaemonContext, TrialLogins};
 use crate::common::Timestamp;
 use crate::http::{AccessKeyTable, Accounts, ClockWatch, TokenTable};
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
@@ -171,13 +171,7 @@ impl PreparedDaemon {
 
         let (notifier_handle, notifier_tasks) =
             client.map(|client| starter.start_notifier(client, stop_notifier.clone())).unzip();
-        let agent_stats = Arc::<AgentStats>::default();
-        let registry = starter.start_agent(
-            stores,
-            trial_logins,
-            notifier_handle.clone(),
-            Arc::clone(&agent_stats),
-        );
+        let registry = starter.start_agent(stores, trial_logins, notifier_handle.clone());
         let jobs = starter.start_jobs(&stored_jobs, job_key);
         let state_disk = starter.start_state_disk_watch();
         starter.start_thread_keeper();
@@ -208,7 +202,6 @@ impl PreparedDaemon {
             jobs,
             hooks,
             clock: clock_watch,
-            agent_stats,
             lost_log_lines,
             settings_loaded,
         };

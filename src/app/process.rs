@@ -150,15 +150,15 @@ fn is_ignored(kind: SignalKind, status: &str) -> bool {
 
 /// Returns a function that reads the resources of this process from `/proc` at each call.
 pub(super) fn process_stats() -> ProcessStatsFn {
-    // `None` if `/proc` is hidden from the daemon. The figures are 0 then.
+    // `None` if `/proc` is hidden from the daemon.
     let system = Mutex::new(System::new().ok());
     let pid = Pid::from_u32(std::process::id());
     Arc::new(move || {
         let mut system = lock_unpoisoned(&system);
-        let Some(system) = system.as_mut() else { return ProcessStats::default() };
+        let system = system.as_mut()?;
         let kinds = ProcessRefreshKind::nothing().with_memory().with_cpu();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kinds);
-        system.process(pid).map_or_else(ProcessStats::default, |process| ProcessStats {
+        system.process(pid).map(|process| ProcessStats {
             resident_bytes: process.memory(),
             virtual_bytes: process.virtual_memory(),
             cpu_milliseconds: process.accumulated_cpu_time(),

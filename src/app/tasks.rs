@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{cert_reload, process, state_disk};
 use crate::agent::{
-    AgentContext, AgentStats, DaemonConditions, DaemonContext, DeliveryMonitor, EventReader,
-    OutboxSignal, Registry, RegistryTask, SpaceIndex, TrialLogins,
+    AgentContext, DaemonConditions, DaemonContext, DeliveryMonitor, EventReader, OutboxSignal,
+    Registry, RegistryTask, SpaceIndex, TrialLogins,
 };
 use crate::common::{Counter, LastTime, keep_thread_alive};
 use crate::hooks::HookQueue;
@@ -77,7 +77,6 @@ pub(super) struct HttpDependencies {
     pub(super) jobs: JobRegistry,
     pub(super) hooks: HookQueue,
     pub(super) clock: ClockWatch,
-    pub(super) agent_stats: Arc<AgentStats>,
     pub(super) lost_log_lines: Arc<Counter>,
     pub(super) settings_loaded: Arc<LastTime>,
 }
@@ -115,7 +114,6 @@ impl TaskStarter {
         stores: Vec<LoadedStore>,
         trial_logins: TrialLogins,
         notifier: Option<NotifierHandle>,
-        stats: Arc<AgentStats>,
     ) -> Registry {
         let settings = &self.settings;
         let context = AgentContext {
@@ -128,7 +126,7 @@ impl TaskStarter {
             attempt_timeout: settings.monitor.attempt_deadline,
             host_key_policy: settings.ssh.host_key_policy,
             spaces: SpaceIndex::default(),
-            stats,
+            stats: Arc::default(),
             outbox_signal: notifier.map(|handle| -> Arc<dyn OutboxSignal> { Arc::new(handle) }),
             started: Instant::now(),
         };
@@ -285,7 +283,6 @@ impl TaskStarter {
             jobs,
             hooks,
             clock,
-            agent_stats,
             lost_log_lines,
             settings_loaded,
         } = dependencies;
@@ -301,7 +298,7 @@ impl TaskStarter {
         let metrics = Metrics::new(MetricSources {
             conditions: conditions.clone(),
             notifier: notifier.clone(),
-            agent: agent_stats,
+            agent: Arc::clone(registry.stats()),
             ledger: self.daemon.ledger.clone(),
             http: Arc::default(),
             lost_log_lines,

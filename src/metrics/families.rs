@@ -111,7 +111,7 @@ families! {
     STORE_FULL_FORECAST: Gauge "imagestore_store_full_forecast_timestamp" Seconds ["store", "limit", "basis"],
         "Time at which the use of a store reaches a limit if it grows as it did (net), or as on the days without clean-ups.";
     STUCK_WORKERS: Gauge "imagestore_stuck_workers" NoUnit [],
-        "Probe workers that wait for a disk and cannot be killed.";
+        "Stores whose probe worker waits for a disk and cannot be killed.";
     ATTEMPTS: Counter "imagestore_attempts" NoUnit ["cause", "outcome"],
         "Attempts to connect a store that have ended.";
     ATTEMPT_JOINERS: Counter "imagestore_attempt_joiners" NoUnit [],

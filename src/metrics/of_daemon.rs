@@ -30,7 +30,7 @@ pub(super) struct DaemonSample {
     lost_log_lines: u64,
     certificate_ends: [(&'static str, Option<Timestamp>); 2],
     settings_loaded: Option<Timestamp>,
-    process: ProcessStats,
+    process: Option<ProcessStats>,
 }
 
 /// A sample of the delivery of notices.
@@ -160,7 +160,7 @@ impl DaemonSample {
     }
 
     fn encode_process(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
-        let ProcessStats {
+        let Some(ProcessStats {
             resident_bytes,
             virtual_bytes,
             cpu_milliseconds,
@@ -168,10 +168,13 @@ impl DaemonSample {
             open_files,
             max_open_files,
             threads,
-        } = self.process;
+        }) = self.process
+        else {
+            return Ok(());
+        };
         let cpu = Duration::from_millis(cpu_milliseconds).as_secs_f64();
         encoder.begin(&family::PROCESS_CPU)?.fractional_counter(&[], cpu)?;
-        // No figure of a process can be 0: the system hides it.
+        // These figures of a process cannot be 0, so the system hides one that is.
         let known = |figure: u64| Some(figure).filter(|figure| *figure > 0);
         encoder.write_gauge(&family::PROCESS_RESIDENT_MEMORY, known(resident_bytes))?;
         encoder.write_gauge(&family::PROCESS_VIRTUAL_MEMORY, known(virtual_bytes))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// The resources that the process of the daemon uses. A figure is 0 if the system hides it.
+/// The resources that the process of the daemon uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessStats {
     /// Resident memory, in bytes.
@@ -21,5 +21,6 @@ pub struct ProcessStats {
     pub threads: u64,
 }
 
-/// Reads the figures. Called for each request that shows them.
-pub type ProcessStatsFn = Arc<dyn Fn() -> ProcessStats + Send + Sync>;
+/// Reads the figures, or returns `None` if the system hides them. Called for each request that
+/// shows them.
+pub type ProcessStatsFn = Arc<dyn Fn() -> Option<ProcessStats> + Send + Sync>;

@@ -56,7 +56,7 @@ pub struct DeliveryStats {
 impl Default for DeliveryStats {
     fn default() -> Self {
         Self {
-            deliveries: CounterFamily::default(),
+            deliveries: CounterFamily::starting_with(DeliveryWord::ALL.iter().copied()),
             durations: Histogram::new(BOUNDS),
             folded: Counter::default(),
         }

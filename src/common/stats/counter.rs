@@ -27,7 +27,7 @@ impl Counter {
     }
 }
 
-/// One count for each label that occurred.
+/// One count for each label.
 ///
 /// A label is never forgotten, so there must be a bound on the labels: words of an enum, and never
 /// a text of a peer.
@@ -41,6 +41,12 @@ impl<L> Default for CounterFamily<L> {
 }
 
 impl<L: Ord + Clone> CounterFamily<L> {
+    /// Creates a family in which these labels begin with 0. A reader that computes the growth of a
+    /// count, as Prometheus does, misses the first event of every other label.
+    pub fn starting_with(labels: impl IntoIterator<Item = L>) -> Self {
+        Self(Mutex::new(labels.into_iter().map(|label| (label, 0)).collect()))
+    }
+
     /// Adds one to the count of a label.
     pub fn increment(&self, label: L) {
         let mut counts = lock_unpoisoned(&self.0);
@@ -48,7 +54,7 @@ impl<L: Ord + Clone> CounterFamily<L> {
         *count = count.wrapping_add(1);
     }
 
-    /// Returns the labels that occurred, in their order, and their counts.
+    /// Returns the labels that began with 0 or occurred, in their order, and their counts.
     pub fn values(&self) -> Vec<(L, u64)> {
         lock_unpoisoned(&self.0).iter().map(|(label, count)| (label.clone(), *count)).collect()
     }
@@ -76,5 +82,13 @@ mod tests {
         });
         assert_eq!(counter.value(), 9000);
         assert_eq!(family.values(), [(1, 1000), (2, 2000)]);
+    }
+
+    #[test]
+    fn known_labels_begin_with_zero() {
+        let family = CounterFamily::starting_with(["b", "a"]);
+        family.increment("b");
+        family.increment("c");
+        assert_eq!(family.values(), [("a", 0), ("b", 1), ("c", 1)]);
     }
 }

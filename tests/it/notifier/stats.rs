@@ -12,7 +12,8 @@ fn counts(stats: &DeliveryStats) -> Vec<(&'static str, u64)> {
     let counts = stats.deliveries.values();
     let requests: u64 = counts.iter().map(|(_, count)| count).sum();
     assert_eq!(stats.durations.snapshot().count, requests);
-    counts.into_iter().map(|(word, count)| (word.as_str(), count)).collect()
+    let occurred = counts.into_iter().filter(|(_, count)| *count > 0);
+    occurred.map(|(word, count)| (word.as_str(), count)).collect()
 }
 
 #[tokio::test]
@@ -51,7 +52,7 @@ async fn each_request_counts_by_the_meaning_of_its_reply() {
     notifier.stop().await;
     node.set_script(|_| Answer::Full(503, ("retry-after", "300".to_owned()), ""));
     let again = fixture.notifier(&node);
-    assert_eq!(again.handle.delivery_stats().deliveries.values(), []);
+    assert_eq!(counts(again.handle.delivery_stats()), []);
     again.until_status(|status| status.tries == 2).await;
     assert_eq!(counts(again.handle.delivery_stats()), [("retry", 2)]);
     assert_eq!(again.handle.delivery_stats().folded.value(), 0);

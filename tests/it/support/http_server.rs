@@ -161,10 +161,9 @@ fn daemon() -> DaemonInfo {
         node: NodeId::from_u128(7),
         conditions,
         notifier: None,
-        process_stats: Arc::new(|| ProcessStats {
-            resident_bytes: 9 << 20,
-            cpu_milliseconds: 42,
-            ..ProcessStats::default()
+        process_stats: Arc::new(|| {
+            let resident_bytes = 9 << 20;
+            Some(ProcessStats { resident_bytes, cpu_milliseconds: 42, ..ProcessStats::default() })
         }),
         clock: ClockWatch::start(Arc::new(SystemClock), Timestamp(1_482_426_606_000)),
     }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::agent::StoreService;
 use crate::common::run_blocking;
@@ -32,7 +32,7 @@ const RENDER_TIMEOUT: Duration = Duration::from_secs(5);
 /// lock out the former.
 pub(in crate::http) struct MetricsAccess {
     metrics: Metrics,
-    renderings: Semaphore,
+    renderings: Arc<Semaphore>,
     /// The bytes of the responses to callers with a session that are not sent yet.
     unsent: Arc<Semaphore>,
     /// Those to callers without a session.
@@ -44,7 +44,7 @@ impl MetricsAccess {
         let unsent = || Arc::new(Semaphore::new(limits.max_unsent_metrics_bytes));
         Self {
             metrics,
-            renderings: Semaphore::new(MAX_RENDERINGS),
+            renderings: Arc::new(Semaphore::new(MAX_RENDERINGS)),
             unsent: unsent(),
             open_unsent: unsent(),
         }
@@ -61,10 +61,15 @@ impl MetricsAccess {
         server: ServerSample,
         exposition: Exposition,
     ) -> Result<String, ApiError> {
-        let _turn = self.renderings.acquire().await;
-        let metrics = self.metrics.clone();
         let deadline = Instant::now() + RENDER_TIMEOUT;
-        let work = move || metrics.render(&stores, server, exposition);
+        let turn = timeout_at(deadline, Arc::clone(&self.renderings).acquire_owned()).await;
+        let turn = turn.map_err(|error| not_rendered(&error))?;
+        let metrics = self.metrics.clone();
+        let work = move || {
+            // A rendering that is late keeps its turn until its end.
+            let _turn = turn;
+            metrics.render(&stores, server, exposition)
+        };
         let rendered = run_blocking(deadline, work).await;
         rendered.map_err(|error| not_rendered(&error))?.map_err(|error| not_rendered(&error))
     }

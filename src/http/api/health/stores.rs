@@ -32,7 +32,7 @@ pub(in crate::http::api) async fn get_store_summary<S: StoreService>(
     caller.require_role(Role::Read)?;
     let snapshots = state.stores.snapshots();
     let capacity = total_capacity(&snapshots).await;
-    let process = (state.daemon.process_stats)();
+    let process = (state.daemon.process_stats)().unwrap_or_default();
     let hooks = state.jobs.hook_counts();
     let mut body = ListWriter::new(&SummaryResponse {
         capacity: CapacitySummary {
