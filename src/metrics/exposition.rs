@@ -65,8 +65,8 @@ impl<'a> MediaRange<'a> {
             let Some((key, value)) = parameter.split_once('=') else { continue };
             let value = value.trim().trim_matches('"');
             match key.trim() {
-                "version" => version = Some(value),
-                "q" | "Q" => weight = parse_weight(value),
+                key if key.eq_ignore_ascii_case("version") => version = Some(value),
+                key if key.eq_ignore_ascii_case("q") => weight = parse_weight(value),
                 _ => {}
             }
         }
@@ -106,6 +106,7 @@ mod tests {
             (vec!["application/openmetrics-text"], OpenMetrics),
             (vec!["Application/OpenMetrics-Text; version=\"1.0.0\" "], OpenMetrics),
             (vec!["application/openmetrics-text;version=2.0.0"], Text),
+            (vec!["application/openmetrics-text;Version=2.0.0"], Text),
             (vec!["application/openmetrics-text;q=0"], Text),
             (vec!["application/openmetrics-text;q=x"], Text),
             (vec!["application/openmetrics-text;q=0.5,text/plain;q=0.6"], Text),

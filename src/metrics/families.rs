@@ -151,7 +151,7 @@ families! {
     CERTIFICATE_NOT_AFTER: Gauge "imagestore_certificate_not_after_timestamp" Seconds ["which"],
         "Time at which a certificate of the daemon ends.";
     SETTINGS_RELOAD: Gauge "imagestore_settings_reload_timestamp" Seconds [],
-        "Time at which the settings were last taken over, by a start or a reload.";
+        "Time of the last start or reload with valid settings. A change that needs a restart is not in force yet.";
     BUILD: Info "imagestore_build" NoUnit ["version"],
         "Version of the program.";
     PROCESS_CPU: Counter "process_cpu" Seconds [],

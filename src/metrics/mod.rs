@@ -58,7 +58,7 @@ pub struct MetricSources {
     pub http: Arc<HttpStats>,
     /// Number of lines that the log has lost.
     pub lost_log_lines: Arc<Counter>,
-    /// The time at which the settings were last taken over.
+    /// The time of the last start or reload with valid settings.
     pub settings_loaded: Arc<LastTime>,
     /// The resources that the process uses.
     pub process_stats: ProcessStatsFn,

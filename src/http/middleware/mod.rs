@@ -70,7 +70,6 @@ impl ApiService {
         permit: &ConnectionPermit,
         mut request: Request<Incoming>,
     ) -> Response {
-        let began = Instant::now();
         if let Some(normal) = target::normalize_target(request.uri()) {
             let sent = std::mem::replace(request.uri_mut(), normal);
             request.extensions_mut().insert(SentTarget(sent));
@@ -90,6 +89,7 @@ impl ApiService {
         // denied.
         let is_quiet = method.is_safe() && !enabled!(Level::DEBUG);
         let request_span = if is_quiet { Span::none() } else { span() };
+        let mut counted = self.request_counter.begin(&method, uri.path());
         let handled = async {
             let response = self.authenticate_and_dispatch(peer, source, permit, request).await;
             let mut response = response.unwrap_or_else(|error| match is_legacy_api(uri.path()) {
@@ -104,7 +104,7 @@ impl ApiService {
                 if is_quiet { span().in_scope(line) } else { line() }
             }
             let status = response.status();
-            self.request_counter.count(&method, uri.path(), status, began.elapsed());
+            counted.set_status(status);
             let headers = response.headers_mut();
             headers.entry(header::CONTENT_TYPE).or_insert(JSON_CONTENT_TYPE);
             headers.insert(request_id::REQUEST_ID_HEADER, id.clone());

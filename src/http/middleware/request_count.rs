@@ -4,12 +4,15 @@
 //! only to its handler, and a request that is refused before it has none.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use tokio::time::Instant;
 
 use crate::http::api::routes::served_paths;
 use crate::metrics::{HttpStats, RequestLabels, UNMATCHED_ROUTE};
+
+/// The status of a request whose client has gone before the response, as nginx has it.
+const CLIENT_GONE: u16 = 499;
 
 /// Counts requests.
 pub(in crate::http) struct RequestCounter {
@@ -34,27 +37,45 @@ impl RequestCounter {
         Self { routes, unmatched: Arc::from(UNMATCHED_ROUTE), stats }
     }
 
-    /// Counts a request. `duration` is the time until the head of its response.
-    pub(super) fn count(
-        &self,
-        method: &Method,
-        path: &str,
-        status: StatusCode,
-        duration: Duration,
-    ) {
-        let route = self.routes.at(path).map_or(&self.unmatched, |found| found.value);
-        let labels = RequestLabels {
-            route: Arc::clone(route),
-            method: method_label(method),
-            status: status.as_u16(),
-        };
-        self.stats.count_request(labels, duration);
+    /// Begins the count of a request, which ends when the result is dropped.
+    pub(super) fn begin<'a>(&'a self, method: &'a Method, path: &'a str) -> CountedRequest<'a> {
+        CountedRequest { counter: self, method, path, began: Instant::now(), status: None }
     }
 
     /// Counts a request or a connection that was refused because of its caller. `rule` is a word of
     /// the audit log, or of the reason why a connection was closed, and never a text of the caller.
     pub(in crate::http) fn count_refusal(&self, rule: &'static str) {
         self.stats.refused.increment(rule);
+    }
+}
+
+/// A request that is counted once, with the time until the head of its response, or until its
+/// client has gone.
+pub(super) struct CountedRequest<'a> {
+    counter: &'a RequestCounter,
+    method: &'a Method,
+    path: &'a str,
+    began: Instant,
+    status: Option<StatusCode>,
+}
+
+impl CountedRequest<'_> {
+    /// Records the status of the response.
+    pub(super) fn set_status(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for CountedRequest<'_> {
+    fn drop(&mut self) {
+        let RequestCounter { routes, unmatched, stats } = self.counter;
+        let route = routes.at(self.path).map_or(unmatched, |found| found.value);
+        let labels = RequestLabels {
+            route: Arc::clone(route),
+            method: method_label(self.method),
+            status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
+        };
+        stats.count_request(labels, self.began.elapsed());
     }
 }
 

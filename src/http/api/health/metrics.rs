@@ -19,44 +19,49 @@ use crate::http::limits::ServerLimits;
 use crate::metrics::{Exposition, Metrics, ServerSample};
 use crate::model::{AttemptFailure, Fault, Reason};
 
-/// Maximum number of renderings at once. A further one waits.
+/// Maximum number of renderings at once for the callers with a session, and again for those without
+/// one. A further one waits.
 const MAX_RENDERINGS: usize = 2;
 /// Maximum time of a rendering, with its wait. One of thousands of stores takes tens of
 /// milliseconds.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The metrics, and the limits of their scrapes.
-///
-/// A response with a thousand stores has megabytes, which a client may read slowly. Their sum is
-/// limited, apart for callers with a session and for those without one, so that the latter do not
-/// lock out the former.
+/// The metrics, and the limits of their scrapes: apart for callers with a session and for those
+/// without one, so that the latter do not lock out the former.
 pub(in crate::http) struct MetricsAccess {
     metrics: Metrics,
-    renderings: Arc<Semaphore>,
-    /// The bytes of the responses to callers with a session that are not sent yet.
-    unsent: Arc<Semaphore>,
-    /// Those to callers without a session.
-    open_unsent: Arc<Semaphore>,
+    with_session: ScrapeLimits,
+    without_session: ScrapeLimits,
 }
 
 impl MetricsAccess {
     pub(in crate::http) fn new(metrics: Metrics, limits: &ServerLimits) -> Self {
-        let unsent = || Arc::new(Semaphore::new(limits.max_unsent_metrics_bytes));
-        Self {
-            metrics,
+        let of_class = || ScrapeLimits {
             renderings: Arc::new(Semaphore::new(MAX_RENDERINGS)),
-            unsent: unsent(),
-            open_unsent: unsent(),
-        }
+            unsent: Arc::new(Semaphore::new(limits.max_unsent_metrics_bytes)),
+        };
+        Self { metrics, with_session: of_class(), without_session: of_class() }
     }
 
     /// Counts the unknown fields of a request.
     pub(in crate::http::api) fn count_unknown_fields(&self, count: u64) {
         self.metrics.http_stats().unknown_fields.add(count);
     }
+}
 
+/// The limits of one class of callers.
+struct ScrapeLimits {
+    renderings: Arc<Semaphore>,
+    /// The bytes of the responses that are not sent yet. A response with a thousand stores has
+    /// megabytes, which a client may read slowly.
+    unsent: Arc<Semaphore>,
+}
+
+impl ScrapeLimits {
+    /// Renders the metrics on a thread for blocking work.
     async fn render<S: StoreService>(
         &self,
+        metrics: Metrics,
         stores: S,
         server: ServerSample,
         exposition: Exposition,
@@ -64,9 +69,8 @@ impl MetricsAccess {
         let deadline = Instant::now() + RENDER_TIMEOUT;
         let turn = timeout_at(deadline, Arc::clone(&self.renderings).acquire_owned()).await;
         let turn = turn.map_err(|error| not_rendered(&error))?;
-        let metrics = self.metrics.clone();
         let work = move || {
-            // A rendering that is late keeps its turn until its end.
+            // A rendering that is late, or whose client has gone, keeps its turn until its end.
             let _turn = turn;
             metrics.render(&stores, server, exposition)
         };
@@ -74,15 +78,19 @@ impl MetricsAccess {
         rendered.map_err(|error| not_rendered(&error))?.map_err(|error| not_rendered(&error))
     }
 
-    /// Returns the permit for the bytes of a response.
-    fn reserve(&self, text: &str, has_session: bool) -> Result<OwnedSemaphorePermit, ApiError> {
+    /// Returns the response with a text, which counts as unsent until its end.
+    fn respond(&self, text: String, exposition: Exposition) -> Result<Response, ApiError> {
         let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let unsent = if has_session { &self.unsent } else { &self.open_unsent };
-        let permit = Arc::clone(unsent).try_acquire_many_owned(bytes);
-        permit.map_err(|_| {
+        let permit = Arc::clone(&self.unsent).try_acquire_many_owned(bytes);
+        let permit = permit.map_err(|_| {
             let fault = Fault::new(Reason::AgentBusy, "earlier scrapes have not been read yet");
             busy(fault.with_detail("bytes", bytes))
-        })
+        })?;
+        let text = Bytes::from_owner(UnsentText { text, _permit: permit });
+        let mut response = Response::new(Body::from(text));
+        let content_type = HeaderValue::from_static(exposition.content_type());
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        Ok(response)
     }
 }
 
@@ -100,13 +108,10 @@ pub(in crate::http::api) async fn get_metrics<S: StoreService>(
         certificate_end: certificate.map(|certificate| certificate.not_after),
         open_streams: state.events.open_streams(),
     };
-    let text = state.metrics.render(state.stores.clone(), server, exposition).await?;
-    let permit = state.metrics.reserve(&text, caller.is_ok())?;
-    let text = Bytes::from_owner(UnsentText { text, _permit: permit });
-    let mut response = Response::new(Body::from(text));
-    let content_type = HeaderValue::from_static(exposition.content_type());
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    Ok(response)
+    let MetricsAccess { metrics, with_session, without_session } = &state.metrics;
+    let limits = if caller.is_ok() { with_session } else { without_session };
+    let text = limits.render(metrics.clone(), state.stores.clone(), server, exposition).await?;
+    limits.respond(text, exposition)
 }
 
 /// The text of a response. It keeps its permit until the server drops it, which is after the last
