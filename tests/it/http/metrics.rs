@@ -8,10 +8,11 @@ use imagestore_agent::model::Condition;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::http_server::{
-    BROKEN, GOOD, HttpRequest, HttpResponse, READER, TestServer, named_snapshot, read_answer,
+    BROKEN, GOOD, HELD, HttpRequest, HttpResponse, READER, TestServer, named_snapshot, read_answer,
     read_head, with_timeout,
 };
 use crate::support::scrape::Scrape;
+use crate::support::wait::until;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text; version=1.0.0\r\n";
 
@@ -188,6 +189,23 @@ async fn requests_count_by_route_whatever_their_path_is() {
     let routes: BTreeSet<&str> =
         scrape.all(count, &[]).iter().map(|sample| sample.labels["route"].as_str()).collect();
     assert_eq!(routes, ["/healthz", "unmatched", store].into_iter().collect());
+}
+
+#[tokio::test]
+async fn a_request_whose_client_has_gone_counts_too() {
+    let server = TestServer::start();
+    let line = format!("PUT /zstack/v1/backup-storage/image-store/{HELD}/actions");
+    let body = r#"{"reconnectImageStoreBackupStorage":{}}"#;
+    let mut gone = server.connect().await;
+    gone.write_all(&HttpRequest::new(&line, body).bytes()).await.unwrap();
+    server.stores.until_begun().await;
+    drop(gone);
+    server.stores.until_wait_ended().await;
+    let labels = [("method", "PUT"), ("status", "499")];
+    until("the request counts", async || {
+        scrape(&server).await.find("imagestore_http_requests_total", &labels) == Some(1.0)
+    })
+    .await;
 }
 
 #[tokio::test]
