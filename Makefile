@@ -166,10 +166,10 @@ $(SCHEMATHESIS): tests/schemathesis/requirements.txt | packages
 		&& target/schemathesis/bin/pip install -q -r $< && touch $@ \
 		|| echo 'no schemathesis: its test is skipped (apt-get install python3-venv)'
 
-# The programs of Prometheus, for the tests of the alerts. The packages are unpacked and not installed, because
-# an installation starts services. Without them, these tests are skipped, and fail in CI.
+# The programs of Prometheus, for the tests of the alerts and the benchmark of a scrape. The packages are unpacked
+# and not installed, because an installation starts services. Without them, these tests are skipped, and fail in CI.
 PROMETHEUS = target/prometheus/unpacked
-PROMETHEUS_PACKAGES = prometheus prometheus-alertmanager
+PROMETHEUS_PACKAGES = prometheus prometheus-alertmanager prometheus-node-exporter
 DOWNLOAD = apt-get download -qq -o APT::Sandbox::User=root $(PROMETHEUS_PACKAGES)
 $(PROMETHEUS): | packages
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) \
@@ -225,8 +225,9 @@ $(PEERS):
 	@python3 -m venv target/peers && target/peers/bin/pip install -q paramiko asyncssh ssh2-python \
 		|| echo 'bench: no Python with paramiko, asyncssh and ssh2-python (apt-get install python3-venv)'
 
-bench: $(PEERS)
-	BENCH_PYTHON=$(PEERS) $(CARGO) bench --locked --bench agent
+bench: $(PEERS) $(PROMETHEUS)
+	BENCH_PYTHON=$(PEERS) BENCH_NODE_EXPORTER=$(CURDIR)/$(PROMETHEUS)/usr/bin/prometheus-node-exporter \
+		$(CARGO) bench --locked --bench agent
 
 # Tests a disk that hangs for a thousand periods. This takes at least a quarter of an hour.
 hung:

@@ -69,8 +69,9 @@ struct NodeExporter {
 impl NodeExporter {
     /// Starts the program of the variable `BENCH_NODE_EXPORTER`, or none without it.
     async fn start() -> Option<Self> {
-        let Some(program) = std::env::var_os("BENCH_NODE_EXPORTER").map(PathBuf::from) else {
-            println!("no peer: BENCH_NODE_EXPORTER is not set");
+        let program = std::env::var_os("BENCH_NODE_EXPORTER").map(PathBuf::from);
+        let Some(program) = program.filter(|program| program.exists()) else {
+            println!("no peer: BENCH_NODE_EXPORTER names no program");
             return None;
         };
         // The port is free again once the listener is dropped.
