@@ -83,8 +83,7 @@ impl ScrapeLimits {
         let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.unsent).try_acquire_many_owned(bytes);
         let permit = permit.map_err(|_| {
-            let fault = Fault::new(Reason::AgentBusy, "earlier scrapes have not been read yet");
-            busy(fault.with_detail("bytes", bytes))
+            busy(Fault::new(Reason::AgentBusy, "earlier scrapes have not been read yet"))
         })?;
         let text = Bytes::from_owner(UnsentText { text, _permit: permit });
         let mut response = Response::new(Body::from(text));
