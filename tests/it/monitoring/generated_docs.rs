@@ -17,6 +17,8 @@ enum RemedySource {
     OfReason,
     /// The action of the condition in the label `condition`, one of these.
     OfCondition(&'static [Condition]),
+    /// A step of the runbook for the condition in the label `condition`.
+    OfMissingCheck,
     /// The action for the certificate in the label `which`.
     OfCertificate,
     /// One text.
@@ -58,11 +60,7 @@ fn remedy_source(alert: &str) -> RemedySource {
         "ImageStoreLedgerTrouble" => condition(Condition::StateDiskTrouble),
         "ImageStoreCertificateEnds" => RemedySource::OfCertificate,
         "ImageStoreAgentRestarts" => check(DoctorCheck::ServiceRunning),
-        "ImageStoreUnverified" => RemedySource::OfCondition(&[
-            Condition::Unverified,
-            Condition::NotProbed,
-            Condition::ProofUnavailable,
-        ]),
+        "ImageStoreUnverified" => RemedySource::OfMissingCheck,
         _ => panic!("{alert}: name the source of its remedy"),
     }
 }
@@ -84,6 +82,17 @@ fn cases(alert: &str) -> (&'static str, Vec<(&'static str, Text)>, Option<Text>)
         RemedySource::OfCondition(conditions) => {
             let texts = conditions.iter().map(|it| (it.as_str(), condition_guidance(*it).action));
             ("condition", texts.collect(), None)
+        }
+        RemedySource::OfMissingCheck => {
+            // The actions of the first two are for the moment at which they begin.
+            let fresh_check = Runbook::UnverifiedStore.text().steps[1];
+            let proof = Condition::ProofUnavailable;
+            let texts = [
+                (Condition::Unverified.as_str(), fresh_check),
+                (Condition::NotProbed.as_str(), fresh_check),
+                (proof.as_str(), condition_guidance(proof).action),
+            ];
+            ("condition", texts.into(), None)
         }
         RemedySource::OfCertificate => {
             let checks = [
@@ -194,5 +203,17 @@ fn the_remedies_in_the_tests_of_the_alerts_are_those_of_the_catalog() {
             remedy(alert, &before[labels..], language)
         });
         assert_document(name, &expected);
+    }
+}
+
+#[test]
+fn the_remedy_of_a_missing_check_makes_the_check() {
+    let (_, texts, _) = cases("ImageStoreUnverified");
+    for (condition, text) in &texts[..2] {
+        for language in [Language::English, Language::Chinese] {
+            let text = plain(*text, language);
+            assert!(text.contains("imagestore-agent doctor STORE --fresh"), "{condition}: {text}");
+            assert!(text.contains(condition), "{text}");
+        }
     }
 }

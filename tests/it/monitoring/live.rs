@@ -35,6 +35,7 @@ fn quick_rules() -> String {
         text = text.replace(&format!("for: {minutes}\n"), "for: 1s\n");
     }
     for (window, quick) in [
+        ("keep_firing_for: 2m30s", "keep_firing_for: 2s"),
         ("[2m]", "[4s]"),
         ("offset 2m", "offset 4s"),
         ("[5m]", "[6s]"),
@@ -335,9 +336,11 @@ async fn each_failure_is_an_alert_with_its_remedy_until_it_is_repaired() {
     }
     scene.until_firing("ImageStoreFlapping", &[("store", &marker)]).await;
     for starts in 2..=4 {
+        // A start time is in whole seconds.
+        scene.prometheus.until_found("time() - process_start_time_seconds > 2");
         scene.agent.terminate();
         scene.start_agent();
-        let changes = "changes(imagestore_settings_reload_timestamp_seconds[1h])";
+        let changes = "changes(process_start_time_seconds[1h])";
         scene.prometheus.until_found(&format!("{changes} == {starts}"));
     }
     scene.until_firing(RESTARTS, &[("instance", NODE)]).await;

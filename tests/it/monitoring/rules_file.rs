@@ -7,10 +7,13 @@ use super::programs::in_tree;
 /// The file with the alerts.
 pub(super) const RULES: &str = "deploy/prometheus/imagestore-agent.rules.yml";
 /// The files with the tests of the alerts.
-pub(super) const RULES_TESTS: [&str; 2] = [
+pub(super) const RULES_TESTS: [&str; 3] = [
     "deploy/prometheus/imagestore-agent.rules.test.yml",
     "deploy/prometheus/imagestore-agent.forecast.test.yml",
+    GAP_TESTS,
 ];
+/// The file with the tests of failed scrapes.
+pub(super) const GAP_TESTS: &str = "deploy/prometheus/imagestore-agent.gap.test.yml";
 /// The first line of an alert, up to its name.
 const ALERT: &str = "      - alert: ";
 
@@ -22,6 +25,14 @@ pub(super) struct Alert {
 }
 
 impl Alert {
+    /// Returns the description, as one line.
+    pub(super) fn description(&self) -> String {
+        let lines = self.lines.iter().map(|line| line.trim());
+        let below = lines.skip_while(|line| *line != "description: >-").skip(1);
+        let lines: Vec<&str> = below.take_while(|line| *line != "remedy: >-").collect();
+        lines.join(" ")
+    }
+
     /// Returns the text after a key that has its value on the same line.
     pub(super) fn value(&self, key: &str) -> &str {
         let key = format!("{key}: ");
