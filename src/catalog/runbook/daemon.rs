@@ -56,8 +56,12 @@ pub(super) const AGENT_DOWN: RunbookText = RunbookText {
             zh: "如果是设置有误，更正后（`imagestore-agent check-config`）执行 `systemctl restart imagestore-agent`。",
         },
         Text {
-            en: "If the service runs, the monitoring cannot reach it: check the address in `server.listen`, the firewall, and the token or certificate of the monitoring.",
-            zh: "如果服务在运行，就是监控系统访问不到：检查 `server.listen` 中的地址、防火墙，以及监控系统的令牌或证书。",
+            en: "If the service runs, the monitoring cannot reach it. A scrape from another host needs an address in `server.listen` that this host reaches, `[server.tls]` or `server.insecure_http = true`, the name of the target in `server.host_names` (otherwise the answer is 421), and a token with the role read (otherwise 401). Check the firewall too.",
+            zh: "如果服务在运行，就是监控系统访问不到。从其他主机采集指标，需要：`server.listen` 中有该主机能访问的地址；配置 `[server.tls]` 或 `server.insecure_http = true`；`server.host_names` 中有采集目标的名称（否则返回 421）；令牌的角色为 read（否则返回 401）。还要检查防火墙。",
+        },
+        Text {
+            en: "If the certificate in `server.tls.cert` has expired, the monitoring refuses the daemon: `imagestore-agent doctor --check certificate.server` shows it. Continue with the runbook `certificate-ends`.",
+            zh: "如果 `server.tls.cert` 中的证书已到期，监控系统会拒绝连接：用 `imagestore-agent doctor --check certificate.server` 查看。若已到期，转到操作手册 `certificate-ends`。",
         },
     ],
 };

@@ -116,6 +116,20 @@ async fn a_scrape_needs_a_session_unless_the_settings_open_it() {
 }
 
 #[tokio::test]
+async fn a_scrape_by_the_name_of_the_node_needs_it_in_the_settings() {
+    let ask = async |server: &TestServer| {
+        let by_name =
+            HttpRequest { host: "node-7.example:7811", ..HttpRequest::new("GET /metrics", "") };
+        server.ask(by_name).await.status
+    };
+    assert_eq!(ask(&TestServer::start()).await, 421);
+    let named = TestServer::with_settings(|settings| {
+        settings.host_names = vec!["node-7.example".to_owned()];
+    });
+    assert_eq!(ask(&named).await, 200);
+}
+
+#[tokio::test]
 async fn a_hostile_name_stays_in_its_label() {
     let server = TestServer::start();
     let hostile = "a\"} 1\nimagestore_store_status{store=\"x\\\\\"} 7 # {x=\"镜像\"} \u{202e}";

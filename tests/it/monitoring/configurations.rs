@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use imagestore_agent::settings::Settings;
+
 use super::programs::{in_tree, needs_prometheus, output_of};
 use crate::support::test_ca::TestCa;
 
@@ -46,5 +48,39 @@ fn alertmanager_accepts_its_example_and_routes_by_severity() {
         let args = ["config", "routes", "test", &config, &label].map(Path::new);
         let receiver = output_of("amtool", &args).unwrap();
         assert_eq!(receiver.lines().next(), Some(severity));
+    }
+}
+
+/// Returns the settings of a node that an example names in its head.
+fn settings_in(text: &str) -> String {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("#     "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_examples_name_the_settings_with_which_another_host_can_scrape() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |text: &str| {
+        let file = dir.path().join("agent.toml");
+        fs::write(&file, text).unwrap();
+        Settings::load(Some(&file), Vec::new())
+    };
+    for (name, is_open) in [("prometheus.yml", false), ("prometheus-open.yml", true)] {
+        let text = fs::read_to_string(in_tree(FOLDER).join(name)).unwrap();
+        let example = settings_in(&text);
+        let settings = load(&example).unwrap_or_else(|error| panic!("{name}: {error}\n{example}"));
+        let server = &settings.server;
+        let host = server.host_names.first().unwrap();
+        assert!(text.contains(&format!("- '{host}:7811'\n")), "{name}: {host} is no target");
+        assert!(example.contains("\"192.0.2.11:7811\""), "{name}: loopback only");
+        assert_eq!((server.open_metrics, server.insecure_http), (is_open, is_open), "{name}");
+        assert_eq!(server.tls.is_some(), !is_open, "{name}");
+        assert_eq!(settings.auth.tokens_file.is_some(), !is_open, "{name}");
+        // Each of them is needed.
+        let without = match is_open {
+            true => example.replace("insecure_http = true", ""),
+            false => example.split("[server.tls]").next().unwrap().to_owned(),
+        };
+        assert!(load(&without).is_err(), "{name}: {without}");
     }
 }
