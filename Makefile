@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 # Packages of the programs that the tests start, such as sshd, mkfs and systemd-analyze.
-TEST_PACKAGES = openssh-server dropbear-bin rpm systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv docker-compose
+TEST_PACKAGES = openssh-server dropbear-bin rpm cpio systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv docker-compose
 # Packages of the programs that boot machines and run containers.
 DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server curl
 # The documentation contains no tests. Its examples are text.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
 use crate::support::agent::PROGRAM;
-use crate::support::requirements::is_installed;
+use crate::support::requirements::{is_installed, run};
 use crate::support::secret_files::write_secret;
 use crate::support::test_ca::TestCa;
 
@@ -225,5 +225,148 @@ fn the_role_escapes_what_a_setting_may_contain() {
         let mut expected = settings.clone();
         expected["section"].as_object_mut().unwrap().remove("none");
         assert_eq!(written, expected);
+    }
+}
+
+/// Runs tasks on this machine, as if its packages were those of this manager.
+fn run_tasks(program: &Path, dir: &Path, manager: &str, variables: &Value, tasks: Value) -> Output {
+    let playbook = dir.join("tasks.yml");
+    let mut all = vec![
+        json!({"ansible.builtin.set_fact": {"pkg_mgr": manager, "cacheable": true}, "name": "Set the manager"}),
+    ];
+    all.extend(tasks.as_array().unwrap().clone());
+    let files = ["defaults/main.yml", "vars/main.yml"].map(|file| in_tree(ROLE).join(file));
+    let plays = json!([{
+        "hosts": "localhost", "connection": "local", "gather_facts": false, "vars_files": files, "tasks": all,
+    }]);
+    fs::write(&playbook, plays.to_string()).unwrap();
+    let variables = variables.to_string();
+    play(program, dir, &["-i", "localhost,", "-e", &variables, playbook.to_str().unwrap()])
+}
+
+#[test]
+fn the_role_refuses_an_earlier_version_of_each_kind_of_package() {
+    fn here() {}
+    let here = std::any::type_name_of_val(&here);
+    if !is_installed(Path::new("/usr/bin/rpm"), here) {
+        return;
+    }
+    for version in VERSIONS {
+        let Some(program) = ansible(version, here) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let order = in_tree(ROLE).join("tasks/order.yml");
+        for (manager, cases) in [
+            (
+                "dnf",
+                &[
+                    ("1.0.1-1", "1.0-2", true),
+                    ("1.0-2", "1.0.1-1", false),
+                    ("1.0-1", "1.0-10", false),
+                ][..],
+            ),
+            ("apt", &[("1.0-10", "1.0-2", true), ("1.0", "1.1", false)]),
+        ] {
+            let tasks = cases.iter().map(|(candidate, installed, _)| {
+                json!({
+                    "vars": {"imagestore_agent__candidate": candidate, "imagestore_agent__installed": installed},
+                    "block": [{"ansible.builtin.include_tasks": order}],
+                    "rescue": [{"ansible.builtin.debug": {"msg": "{{ ansible_failed_result.msg }}"}}],
+                })
+            });
+            let output = run_tasks(&program, dir.path(), manager, &json!({}), tasks.collect());
+            assert!(output.status.success(), "{version}: {output:?}");
+            let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+            for (candidate, installed, is_later) in cases {
+                let refusal =
+                    format!("version {installed} is installed, and {candidate} is earlier");
+                assert_eq!(shown.contains(&refusal), !is_later, "{version}: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_role_reads_and_asks_a_package_of_rpm_that_has_another_name() {
+    fn here() {}
+    let here = std::any::type_name_of_val(&here);
+    if !["rpmbuild", "cpio"]
+        .iter()
+        .all(|name| is_installed(&Path::new("/usr/bin").join(name), here))
+    {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let script = "#!/bin/sh\ncat > \"${0%/*}/../../../asked\"\n";
+    fs::write(dir.path().join("program"), script).unwrap();
+    let spec = format!(
+        "Name: imagestore-agent\nVersion: 2.0\nRelease: 3\nSummary: x\nLicense: x\nBuildArch: noarch\n\
+         %description\nx\n%install\n\
+         install -D -m 755 {}/program %{{buildroot}}/usr/bin/imagestore-agent\n\
+         %files\n/usr/bin/imagestore-agent\n",
+        dir.path().display()
+    );
+    fs::write(dir.path().join("agent.spec"), spec).unwrap();
+    let top = format!("_topdir {}", dir.path().display());
+    run(
+        "rpmbuild",
+        &["-bb", "--quiet", "-D", &top, dir.path().join("agent.spec").to_str().unwrap()],
+    );
+    let package = dir.path().join("renamed.rpm");
+    fs::copy(dir.path().join("RPMS/noarch/imagestore-agent-2.0-3.noarch.rpm"), &package).unwrap();
+    for version in VERSIONS {
+        let Some(program) = ansible(version, here) else { return };
+        let place = dir.path().join(version);
+        fs::create_dir(&place).unwrap();
+        let variables = json!({
+            "imagestore_agent_package_file": package, "imagestore_agent__package_place": {"path": place},
+            "imagestore_agent__installed": "1.0-1", "imagestore_agent_settings": {"monitor": {"interval": "7s"}},
+        });
+        let tasks = json!([
+            {"ansible.builtin.include_role": {"name": in_tree(ROLE), "tasks_from": "candidate"}},
+            {"ansible.builtin.debug": {"msg": "the candidate is {{ imagestore_agent__candidate }}"}},
+        ]);
+        let output = run_tasks(&program, dir.path(), "dnf", &variables, tasks);
+        assert!(output.status.success(), "{version}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("the candidate is 2.0-3"));
+        assert!(fs::read_to_string(place.join("asked")).unwrap().contains("interval = \"7s\""));
+    }
+}
+
+#[test]
+fn the_role_keeps_directories_of_a_daemon_that_is_down_and_finds_faults_of_secrets() {
+    fn here() {}
+    for version in VERSIONS {
+        let Some(program) = ansible(version, std::any::type_name_of_val(&here)) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let variables = dir.path().join("variables.yml");
+        let text = r#"
+secret: !unsafe 'pa{{ss{%x'
+present: |
+  [storage]
+  allowed_roots = ["/var/lib/imagestore", "/srv/a \"q\", b", "/srv/c"]
+imagestore_agent__held: {rc: 1}
+imagestore_agent__unheld: {content: "{{ present | b64encode }}"}
+imagestore_agent_stores: [{name: z, path: /srv/z, hostname: h, username: u}]
+imagestore_agent_tokens: [{name: mn-1, token: "abc\n"}, {name: mn-2, token: abc}]
+imagestore_agent_access_keys: [{name: "k1", id: abc, secret: "{{ secret }}"}, {name: "k2", id: "abc\n", secret: "s"}]
+"#;
+        fs::write(&variables, text).unwrap();
+        let shown = dir.path().join("shown");
+        let content = "{{ [imagestore_agent__roots, imagestore_agent__faults, imagestore_agent__contents.access_keys] \
+                       | to_json }}";
+        let tasks = json!([
+            {"ansible.builtin.include_vars": variables},
+            {"ansible.builtin.copy": {"content": content, "dest": shown, "mode": "0600"}},
+        ]);
+        let output = run_tasks(&program, dir.path(), "apt", &json!({}), tasks);
+        assert!(output.status.success(), "{version}: {output:?}");
+        let shown: Value = serde_json::from_str(&fs::read_to_string(shown).unwrap()).unwrap();
+        assert_eq!(shown[0], json!(["/var/lib/imagestore", "/srv/a \"q\", b", "/srv/c", "/srv/z"]));
+        let faults = shown[1].to_string();
+        assert!(
+            faults.contains("outside of ASCII: mn-1\"") && faults.contains("colons: k2\""),
+            "{faults}"
+        );
+        assert_eq!(shown[2].as_str().unwrap().lines().next(), Some("k1:abc:pa{{ss{%x:operate"));
     }
 }
