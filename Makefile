@@ -35,8 +35,8 @@ help:
 	@echo 'make test     run every test; as root it installs the Debian packages that they need'
 	@echo 'make check    check formatting, lints, documentation and licences'
 	@echo 'make deb      build a package for Debian in target/deb; make rpm for RHEL in target/rpm'
-	@echo 'make release  build both packages and the program, with checksums, in target/release-VERSION;'
-	@echo '              with ARCH=aarch64 for that processor (also make deb and make rpm)'
+	@echo 'make release  build both packages and the program, with checksums, in'
+	@echo '              target/release-VERSION-ARCH; with ARCH=aarch64 for that processor (also deb and rpm)'
 	@echo 'make install  install program, units, user and settings into the system, as root'
 	@echo 'make bench    measure times against a peer or the physical limit'
 	@echo 'make nightly  run all checks, tests and benchmarks, and those that take long'
@@ -132,18 +132,21 @@ rpm: package-files
 
 # Builds the files of a release: both packages and the program, with their checksums. The program contains
 # the list of its crates (cargo-auditable), so that `cargo audit bin` can report advisories for them later.
-RELEASED = target/release-$(VERSION)
+# That of another processor, with ARCH, has a folder of its own.
+RELEASED = $(OUT)/release-$(VERSION)-$(ARCH)
+RELEASED_DEB = $(OUT)/deb/*_$(DEB_ARCH).deb
+RELEASED_RPM = $(OUT)/rpm/$(ARCH)
 release: BUILD = $(CARGO) auditable build
 release: cross-tools
 	@$(CARGO) auditable --version >/dev/null 2>&1 || \
 		{ echo 'release: cargo-auditable is not installed (cargo install cargo-auditable)'; exit 1; }
 	@command -v readelf >/dev/null || { echo 'release: readelf is not installed (binutils)'; exit 1; }
-	rm -rf $(RELEASED) target/deb target/rpm
+	rm -rf $(RELEASED) $(RELEASED_DEB) $(RELEASED_RPM)
 	$(MAKE) deb rpm BUILD='$(BUILD)'
 	@$(MAKE) -s check-program
 	readelf -SW $(PROGRAM) | grep -q '\.dep-v0' || { echo 'release: the program contains no list of its crates'; exit 1; }
 	mkdir -p $(RELEASED)
-	cp target/deb/*.deb target/rpm/*/*.rpm $(RELEASED)/
+	cp $(RELEASED_DEB) $(RELEASED_RPM)/*.rpm $(RELEASED)/
 	cp $(PROGRAM) $(RELEASED)/imagestore-agent-$(VERSION)-$(ARCH)
 	cd $(RELEASED) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 

@@ -92,8 +92,8 @@ impl ExitCause {
                     zh: "`state.dir` 中的状态数据库已损坏或由更新的版本写入，或者节点 id 已损坏。二者均保持原样，systemd 不会重启代理。",
                 },
                 action: Text {
-                    en: "read the message in the log (`journalctl -u imagestore-agent`): install the newer version again, or restore a copy of `state.dir`",
-                    zh: "查看日志（`journalctl -u imagestore-agent`）：重新安装较新的版本，或恢复 `state.dir` 的备份",
+                    en: "read the message in the log (`journalctl -u imagestore-agent`): install the newer version again, put back the copy of the ledger that it names (`ledger.sqlite.formatN`, kept before the migration), or restore a backup of `state.dir`",
+                    zh: "查看日志（`journalctl -u imagestore-agent`）：重新安装较新的版本，或放回日志中给出的状态数据库副本（`ledger.sqlite.formatN`，在格式迁移之前保留），或恢复 `state.dir` 的备份",
                 },
             },
             Self::Bind => Advice {

@@ -89,6 +89,8 @@ fn the_unit_keeps_what_the_daemon_counts_on() {
         ("Type", "notify"),
         ("User", "imagestore-agent"),
         ("KillMode", "process"),
+        // A migration of the ledger may take any time.
+        ("TimeoutStartSec", "0"),
         ("TimeoutStopSec", "15s"),
         ("Restart", "on-failure"),
         ("RestartSec", "5s"),

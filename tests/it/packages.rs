@@ -133,6 +133,53 @@ fn a_build_for_another_processor_names_what_this_machine_lacks() {
 }
 
 #[test]
+fn a_release_stands_beside_that_of_another_processor() {
+    let (dir, own) = (tempfile::tempdir().unwrap(), processor());
+    let source = "__attribute__((section(\".dep-v0\"), used)) static char list[] = \"crates\"; \
+                  int main(void) { return 0; }";
+    let program = compiled(dir.path(), source, &["-static"]);
+    let out = dir.path().join("out");
+    let other = if own == "aarch64" { "x86_64" } else { "aarch64" };
+    let of_other = [format!("release-1.2.3-{other}"), format!("rpm/{other}"), "deb".to_owned()]
+        .map(|name| {
+            let folder = out.join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let file = folder.join("imagestore-agent_1.2.2_other.deb");
+            fs::write(&file, "other").unwrap();
+            file
+        });
+    // Of an earlier release with the same processor.
+    let left = out.join(format!("release-1.2.3-{own}/left"));
+    fs::create_dir_all(left.parent().unwrap()).unwrap();
+    fs::write(&left, "left").unwrap();
+    let arguments = [
+        "VERSION=1.2.3".to_owned(),
+        // It is only asked for cargo-auditable.
+        "CARGO=true".to_owned(),
+        format!("PROGRAM={program}"),
+        format!("HOST_PROGRAM={PROGRAM}"),
+        format!("OUT={}", out.display()),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let released = make(&[&["-s", "release"], &arguments[..]].concat());
+    assert!(released.status.success(), "{}", both(&released));
+    let sums = fs::read_to_string(left.with_file_name("SHA256SUMS")).unwrap();
+    let mut names: Vec<&str> = sums.lines().map(|line| line.split("  ").nth(1).unwrap()).collect();
+    let deb_arch = if own == "aarch64" { "arm64" } else { "amd64" };
+    let mut expected = [
+        format!("imagestore-agent-1.2.3-1.{own}.rpm"),
+        format!("imagestore-agent-1.2.3-{own}"),
+        format!("imagestore-agent_1.2.3_{deb_arch}.deb"),
+    ];
+    names.sort_unstable();
+    expected.sort();
+    assert_eq!(names, expected);
+    for file in of_other {
+        assert_eq!(fs::read_to_string(&file).unwrap(), "other");
+    }
+}
+
+#[test]
 fn the_packages_have_the_name_of_their_processor_and_need_no_library() {
     let dir = tempfile::tempdir().unwrap();
     let small = compiled(dir.path(), "int main(void) { return 0; }", &["-static"]);
@@ -201,7 +248,7 @@ const SINCE: [(&str, u32); 20] = [
 ];
 
 /// The directives of the units that systemd 219 knows.
-const OLD: [&str; 35] = [
+const OLD: [&str; 36] = [
     "After",
     "Backlog",
     "CapabilityBoundingSet",
@@ -231,6 +278,7 @@ const OLD: [&str; 35] = [
     "SystemCallArchitectures",
     "SystemCallErrorNumber",
     "SystemCallFilter",
+    "TimeoutStartSec",
     "TimeoutStopSec",
     "Type",
     "UMask",

@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::common::ErrorChain;
 
@@ -49,6 +49,10 @@ const ESSENTIAL_TABLES: [&str; 9] = [
     "jobs",
     "hooks",
 ];
+
+/// The error of a copy that does not fit.
+const NO_SPACE: &str = "the start first migrates and checks a copy of it beside it, and there is no \
+                        space for one: free at least the size of the ledger";
 
 /// The path of a log file, and its suffix.
 type LogFile = (PathBuf, &'static str);
@@ -107,7 +111,12 @@ pub(super) fn check_integrity(
             return classify(opened, migration_list);
         }
     }
-    let copy = ScratchCopy::create(ledger, &logs)?;
+    let copy = ScratchCopy::create(ledger, &logs).map_err(|error| match error.kind() {
+        kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            io::Error::new(kind, format!("{NO_SPACE} ({error})"))
+        }
+        _ => error,
+    })?;
     classify(open_connection(&copy.ledger), migration_list)
 }
 
@@ -212,8 +221,9 @@ fn classify(
         .and_then(|mut connection| check_contents(&mut connection, migration_list))
     {
         Ok(finding) => Ok(finding),
-        // The disk of the copy is full, but the ledger itself may be intact.
+        // Only the copy is written. The ledger itself may be intact.
         Err(error) if is_full(&error) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
+        Err(error) if is_failed_write(&error) => Err(io::Error::other(error)),
         Err(error) => Ok(Integrity::Damaged(ErrorChain(&error).to_string())),
     }
 }
@@ -221,6 +231,21 @@ fn classify(
 fn is_full(error: &RowError) -> bool {
     let RowError::Sqlite(error) = error else { return false };
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Returns true if a write failed. SQLite reports an exceeded quota in this way.
+fn is_failed_write(error: &RowError) -> bool {
+    let RowError::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = error else { return false };
+    matches!(
+        error.extended_code,
+        ffi::SQLITE_FULL
+            | ffi::SQLITE_IOERR_WRITE
+            | ffi::SQLITE_IOERR_FSYNC
+            | ffi::SQLITE_IOERR_DIR_FSYNC
+            | ffi::SQLITE_IOERR_TRUNCATE
+            | ffi::SQLITE_IOERR_SHMOPEN
+            | ffi::SQLITE_IOERR_SHMSIZE
+    )
 }
 
 fn check_contents(
@@ -241,7 +266,7 @@ fn check_contents(
         return Ok(Integrity::Damaged(damage));
     }
     match migrations::run_migrations(connection, migration_list) {
-        Err(error) if !is_full(&error) => {
+        Err(error) if !is_failed_write(&error) => {
             let why = ErrorChain(&error);
             let what = format!("the migration from format {found} failed: {why}");
             return Ok(Integrity::Damaged(what));
@@ -325,9 +350,24 @@ fn escape_uri(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::ffi;
-
     use super::*;
+
+    /// A quota of the user appears as `SQLITE_IOERR_WRITE`.
+    #[test]
+    fn a_write_of_the_copy_that_fails_is_no_damage_of_the_ledger() {
+        let failed = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        for (code, is_damaged) in [
+            (ffi::SQLITE_FULL, false),
+            (ffi::SQLITE_IOERR_WRITE, false),
+            (ffi::SQLITE_IOERR_FSYNC, false),
+            (ffi::SQLITE_IOERR_SHMSIZE, false),
+            (ffi::SQLITE_IOERR_SHORT_READ, true),
+            (ffi::SQLITE_CORRUPT, true),
+        ] {
+            let found = classify(Err(failed(code)), migrations::MIGRATIONS);
+            assert_eq!(matches!(found, Ok(Integrity::Damaged(_))), is_damaged, "{code}");
+        }
+    }
 
     #[test]
     fn only_what_sqlite_calls_damage_is_damage() {

@@ -3,12 +3,12 @@
 //!
 //! # Guarantees
 //! - The copy is complete, verified and on disk before the migration changes the ledger.
-//! - There is one copy at most: a new one replaces the others.
+//! - There is one copy at most, that of before the last migration.
 //! - The copy has the owner of the ledger, and no other user can read it.
 //!
 //! # Never
-//! - A copy takes the space that the migration needs. Without space, the ledger is migrated without
-//!   a copy, and a warning is logged.
+//! - A copy takes the space that the migration needs. Without space, older copies are deleted. If
+//!   this is not enough, the ledger is migrated without a copy, and a warning is logged.
 #![expect(clippy::disallowed_methods, reason = "the ledger's own files, in the state directory")]
 
 use std::ffi::OsStr;
@@ -18,6 +18,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, ErrorCode};
 use tracing::{info, warn};
@@ -104,11 +106,25 @@ pub(super) fn keep_copy(
     let fresh = sibling_path(&copy, INCOMPLETE);
     let unusable = |source| OpenError::Unusable { path: copy.clone(), source };
     durable_file::discard_file(&fresh).map_err(unusable)?;
-    let written = check_space(connection, ledger)
-        .and_then(|()| write_copy(connection, ledger, &fresh, format))
-        .and_then(|()| Ok(publish(ledger, &fresh, &copy)?));
+    let make_copy = || {
+        reserve_space(connection, ledger, &fresh)?;
+        write_copy(connection, ledger, &fresh, format)?;
+        Ok(durable_file::publish_file(dir_of(ledger)?, &fresh, &copy)?)
+    };
+    let mut written = make_copy();
+    if written.as_ref().is_err_and(CopyError::is_shortage) {
+        durable_file::discard_file(&fresh).map_err(unusable)?;
+        // A program that refuses the migrated ledger would name an older copy as the one of before
+        // this migration.
+        if remove_copies(ledger, None).map_err(unusable)? {
+            written = make_copy();
+        }
+    }
     match written {
-        Ok(()) => info!(copy = %copy.display(), format, "copy of the older ledger kept"),
+        Ok(()) => {
+            remove_copies(ledger, Some(&copy)).map_err(unusable)?;
+            info!(copy = %copy.display(), format, "copy of the older ledger kept");
+        }
         Err(error) if error.is_shortage() => {
             durable_file::discard_file(&fresh).map_err(unusable)?;
             let error = error.into_io();
@@ -132,9 +148,12 @@ fn copy_path(ledger: &Path, format: i32) -> PathBuf {
     sibling_path(ledger, &format!("{SUFFIX}{format}"))
 }
 
+/// Verifies that the disk, and the quota of the user, have the space for a copy in the new file
+/// `fresh`. SQLite does not report a quota as a shortage of space.
+///
 /// # Errors
-/// Returns `StorageFull` with the figures if the disk has too little space.
-fn check_space(connection: &Connection, ledger: &Path) -> Result<(), CopyError> {
+/// Returns `StorageFull` with the figures, or `QuotaExceeded`, if there is too little space.
+fn reserve_space(connection: &Connection, ledger: &Path, fresh: &Path) -> Result<(), CopyError> {
     let size = database_size(connection)?;
     let needed = size.saturating_mul(NEEDED_SIZES).saturating_add(NEEDED_BESIDES);
     let disk = statvfs(ledger).map_err(io::Error::from)?;
@@ -143,7 +162,14 @@ fn check_space(connection: &Connection, ledger: &Path) -> Result<(), CopyError> 
         let what = format!("{available} bytes are available, {needed} are needed");
         return Err(io::Error::new(io::ErrorKind::StorageFull, what).into());
     }
-    Ok(())
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
+    let length = i64::try_from(needed).unwrap_or(i64::MAX);
+    let reserved = fallocate(&file, FallocateFlags::empty(), 0, length);
+    // Not every filesystem can reserve space: another error says nothing.
+    if let Err(error @ (Errno::EDQUOT | Errno::ENOSPC)) = reserved {
+        return Err(io::Error::from(error).into());
+    }
+    Ok(durable_file::discard_file(fresh)?)
 }
 
 /// Writes and verifies a copy. Its only file is the database: it contains what is in the log.
@@ -172,22 +198,25 @@ fn write_copy(
     Ok(())
 }
 
-/// Gives a finished copy its name, and removes the copies of other formats.
-fn publish(ledger: &Path, fresh: &Path, copy: &Path) -> io::Result<()> {
-    let (Some(dir), Some(name)) = (ledger.parent(), ledger.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    durable_file::publish_file(dir, fresh, copy)?;
-    let mut prefix = name.to_owned();
+fn dir_of(ledger: &Path) -> io::Result<&Path> {
+    ledger.parent().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Removes all copies but `kept`, also those that are not complete. Returns true if there was one.
+fn remove_copies(ledger: &Path, kept: Option<&Path>) -> io::Result<bool> {
+    let dir = dir_of(ledger)?;
+    let mut prefix = ledger.file_name().unwrap_or_default().to_owned();
     prefix.push(SUFFIX);
+    let mut was_any = false;
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let path = dir.join(&name);
-        if path != copy && is_copy(&name, &prefix) {
+        if Some(path.as_path()) != kept && is_copy(&name, &prefix) {
             fs::remove_file(path)?;
+            was_any = true;
         }
     }
-    Ok(())
+    Ok(was_any)
 }
 
 /// Returns true for the name of a copy, also of one that is not complete.

@@ -217,7 +217,7 @@ async fn the_newest_copy_replaces_the_others() {
 async fn a_ledger_whose_copy_cannot_be_made_is_not_migrated() {
     let [(1, fixture), ..] = fixture::OLDER else { panic!() };
     let place = fixture.place();
-    let before = fs::read(place.ledger()).unwrap();
+    let before = fixture::rows_of(&place.ledger());
     // A folder has the name of the copy.
     fs::create_dir(place.path().join("ledger.sqlite.format1")).unwrap();
     let error = place.try_open().unwrap_err();
@@ -227,5 +227,5 @@ async fn a_ledger_whose_copy_cannot_be_made_is_not_migrated() {
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     assert_eq!(migrations::schema_version(&sqlite).unwrap(), 1);
     drop(sqlite);
-    assert_eq!(fs::read(place.ledger()).unwrap().len(), before.len());
+    assert_eq!(fixture::rows_of(&place.ledger()), before);
 }
