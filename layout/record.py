@@ -89,6 +89,12 @@ class Daemon:
         with urllib.request.urlopen(request, timeout=120) as response:
             return json.load(response)
 
+    def scrape(self, accept):
+        headers = {"Authorization": f"OAuth {TOKEN}", "Accept": accept}
+        request = urllib.request.Request(f"http://{self.address}/metrics", headers=headers)
+        with urllib.request.urlopen(request, timeout=120) as response:
+            response.read()
+
     def stop(self):
         self.process.terminate()
         self.process.wait()
@@ -212,6 +218,8 @@ def record_runs(program, root):
     busy.ask("PUT", f"{STORE_PATH}/{uuid}/actions", {})
     for path in [STORE_PATH, f"{STORE_PATH}/{uuid}", "/imagestore/stores", f"/imagestore/stores/{uuid}/health"]:
         busy.ask("GET", path)
+    for accept in ["text/plain", "application/openmetrics-text"]:
+        busy.scrape(accept)
     add(busy, STORES)
     time.sleep(5)
     busy.stop()
