@@ -1,6 +1,7 @@
 //! The role of `deploy/ansible`, which Ansible runs on booted machines.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -265,6 +266,15 @@ fn the_stores_follow_the_variables() {
     fleet.set("imagestore_agent_stores", json!([renamed]));
     assert_eq!(changes(&fleet, &[]), 0);
     fleet_machine(&fleet).sh(&format!("{AGENT} reconnect keyed"));
+    // The daemon that is down cannot say that it has it. Its removal needs a daemon that runs.
+    fleet_machine(&fleet).sh(&format!("systemctl stop {AGENT}.socket {AGENT}.service"));
+    let remove = ["-e", "{\"imagestore_agent_remove_unlisted\": true}"];
+    fleet.play(SITE, &none, &remove).fails_with("the daemon does not answer");
+    changes(&fleet, &[]);
+    fleet_machine(&fleet).sh(&format!("{AGENT} reconnect keyed"));
+    fleet_machine(&fleet).sh(&format!(
+        "systemctl stop {AGENT}.service && systemctl start {AGENT}.socket {AGENT}.service"
+    ));
     fleet.set("imagestore_agent_remove_unlisted", true.into());
     assert!(changes(&fleet, &[]) > 0);
     let left = stores(fleet_machine(&fleet));
@@ -359,4 +369,54 @@ fn an_upgrade_keeps_the_stores_and_ends_at_the_first_failure() {
     assert_eq!(fleet.play(SITE, &none, &[]).succeeds().changes("node-2"), Some(0));
     fleet.play(UPGRADE, &none, &[]).fails_with("0.0.1 is earlier");
     assert_eq!(versions(&fleet), ["0.0.2", "0.0.2"]);
+}
+
+/// A package does not configure itself while this file is there.
+const HINDRANCE: &str = "/root/hindrance";
+
+/// Makes the package one that heeds [`HINDRANCE`], and returns its path.
+fn stubborn(package: &str, unpacked: &Path) -> String {
+    run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "dpkg-deb -R {package} {0} && \
+                 sed -i '2i test ! -e {HINDRANCE} || exit 1' {0}/DEBIAN/postinst && \
+                 dpkg-deb -Zgzip -z1 --root-owner-group -b {0} {package}",
+                unpacked.display()
+            ),
+        ],
+    );
+    package.to_owned()
+}
+
+#[test]
+fn an_upgrade_that_failed_is_explained_in_the_next_run_too() {
+    let mut fleet = Fleet::boot("2.19", &["node-1"], json!({}));
+    let old = package_in("0.0.1", &fleet.path("."));
+    let new = stubborn(&package_in("0.0.2", &fleet.path(".")), &fleet.path("unpacked"));
+    fleet.seal(&json!({"vault_password": password()}));
+    fleet.set("imagestore_agent_package_file", old.into());
+    fleet.set("imagestore_agent_settings", settings(json!({})));
+    fleet.set("imagestore_agent_stores", json!([store("/var/lib/imagestore")]));
+    fleet.machines().for_each(|machine| furnish(machine, "/var/lib/imagestore", &password()));
+    let none = json!({});
+    fleet.play(SITE, &none, &[]).succeeds();
+    fleet.set("imagestore_agent_package_file", new.into());
+    let node = || fleet.machine("node-1");
+    let stuck = "/etc/apt/apt.conf.d/99-fails";
+    node().write(stuck, "DPkg::Pre-Invoke { \"false\"; };");
+    fleet.play(UPGRADE, &none, &[]).fails_with("version 0.0.1 is installed and runs");
+    let left = node().sh("ls /var/backups/imagestore-agent/");
+    assert_eq!(left, "");
+    node().sh(&format!("rm {stuck} && touch {HINDRANCE}"));
+    fleet.play(UPGRADE, &none, &[]).fails_with("half-configured 0.0.2");
+    assert_eq!(node().shows("ActiveState"), "active");
+    // The other play completes it.
+    node().sh(&format!("rm {HINDRANCE}"));
+    fleet.play(SITE, &none, &[]).succeeds();
+    assert_eq!(fleet.play(UPGRADE, &none, &[]).succeeds().changes("node-1"), Some(0));
+    node().sh(&format!("systemctl stop {AGENT}"));
+    fleet.play(UPGRADE, &none, &[]).fails_with("its daemon is not ready");
 }
