@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use tracing::info;
 
 use crate::common::ErrorChain;
 
@@ -107,8 +108,13 @@ pub(super) fn check_integrity(
     if logs.iter().all(|(_, suffix)| *suffix == WAL_SUFFIX) {
         let opened = if logs.is_empty() { open_immutable(ledger) } else { open_with_wal(ledger) };
         let found = opened.as_ref().map(migrations::schema_version);
-        if !matches!(found, Ok(Ok(found)) if found < migrations::latest_version(migration_list)) {
-            return classify(opened, migration_list);
+        let latest = migrations::latest_version(migration_list);
+        match found {
+            // Both copies of a large ledger take time.
+            Ok(Ok(format)) if format < latest => {
+                info!(format, latest, "a copy of the older ledger is migrated and checked first");
+            }
+            _ => return classify(opened, migration_list),
         }
     }
     let copy = ScratchCopy::create(ledger, &logs).map_err(|error| match error.kind() {

@@ -86,8 +86,8 @@ impl CopyError {
     }
 }
 
-/// Keeps a copy of an open ledger whose format is older than `latest`. It is made anew after a
-/// start that was interrupted.
+/// Keeps a copy of an open ledger of an older `format`. It is made anew after a start that was
+/// interrupted.
 ///
 /// # Errors
 /// Returns [`OpenError::Unusable`] if the copy cannot be made or verified, unless space is the
@@ -95,13 +95,8 @@ impl CopyError {
 pub(super) fn keep_copy(
     connection: &Connection,
     ledger: &Path,
-    latest: i32,
+    format: i32,
 ) -> Result<(), OpenError> {
-    let format = migrations::schema_version(connection)
-        .map_err(|source| OpenError::Sqlite { path: ledger.to_owned(), source })?;
-    if format >= latest {
-        return Ok(());
-    }
     let copy = copy_path(ledger, format);
     let fresh = sibling_path(&copy, INCOMPLETE);
     let unusable = |source| OpenError::Unusable { path: copy.clone(), source };

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ring::hmac;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tracing::info;
 
 use super::database::{LedgerDatabase, LedgerTransaction};
 use super::place::LedgerPlace;
@@ -188,8 +189,13 @@ pub(super) fn open_with_migrations(
         bad => OpenError::Damaged { path: path.clone(), what: ErrorChain(&bad).to_string() },
     };
     let mut connection = open_connection(&path).map_err(sqlite_error)?;
-    kept_copy::keep_copy(&connection, &path, migrations::latest_version(migration_list))?;
-    migrations::run_migrations(&mut connection, migration_list).map_err(&to_open_error)?;
+    let latest = migrations::latest_version(migration_list);
+    let format = migrations::schema_version(&connection).map_err(sqlite_error)?;
+    if format < latest {
+        kept_copy::keep_copy(&connection, &path, format)?;
+        migrations::run_migrations(&mut connection, migration_list).map_err(&to_open_error)?;
+        info!(from = format, to = latest, "ledger migrated");
+    }
     let mut database = LedgerDatabase::new(connection).map_err(&to_open_error)?;
     let file = generation::file_identity(&path).map_err(unusable)?;
     let fresh = u128::from_be_bytes(SystemRandom::default().bytes16());

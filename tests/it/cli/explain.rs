@@ -54,6 +54,18 @@ fn every_word_is_explained_in_both_languages() {
     }
 }
 
+/// An operator who went back to an earlier version looks the code up.
+#[test]
+fn the_exit_code_of_a_newer_ledger_leads_to_its_copy() {
+    for (language, action) in [
+        ("en", "put back the copy of the ledger that it names"),
+        ("zh", "放回日志中给出的状态数据库副本"),
+    ] {
+        let text = explained(&["65", "--lang", language]);
+        assert!(text.contains(action) && text.contains("ledger.sqlite.formatN"), "{text}");
+    }
+}
+
 /// Returns the words of an enum with the kind that `explain --json` has for them.
 macro_rules! words_of {
     ($kind:literal, $name:ty) => {

@@ -53,7 +53,14 @@ fn the_message_about_a_newer_ledger_names_the_copy_that_leads_back() {
     let found = fs::metadata(&copy).unwrap();
     assert_eq!((found.uid(), found.permissions().mode() & 0o7777), (owner, 0o600));
     assert_eq!(format_of(&copy), 4);
-    assert!(agent.log().contains("copy of the older ledger kept"), "{}", agent.log());
+    let log = agent.log();
+    for step in [
+        "a copy of the older ledger is migrated and checked first",
+        "copy of the older ledger kept",
+        "ledger migrated",
+    ] {
+        assert_eq!(log.matches(step).count(), 1, "{step}: {log}");
+    }
 
     // For this program, which is now the earlier version.
     let ledger = state.join("ledger.sqlite");
