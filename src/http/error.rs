@@ -120,16 +120,6 @@ pub(crate) enum ApiError {
     RemoveFailed(AttemptFailure),
 }
 
-/// The denial of access behind an error. It is an extension of the response, so that the middleware
-/// finds it both for its own errors and for those of a handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AccessDenial {
-    /// The rule that denied access.
-    pub(crate) rule: &'static str,
-    /// The field of the request that broke the rule, if the caller itself was admitted.
-    pub(crate) field: Option<&'static str>,
-}
-
 impl ApiError {
     /// Creates the error for too many open connections.
     pub(crate) fn over_capacity(connections: usize) -> Self {
@@ -137,35 +127,6 @@ impl ApiError {
         Self::ConnectFailed(AttemptFailure::from_fault(
             fault.with_detail("connections", connections),
         ))
-    }
-
-    /// Returns the denial for the audit log, or `None` if the error does not deny access.
-    fn access_denial(&self) -> Option<AccessDenial> {
-        let (rule, field) = match self {
-            Self::MissingToken => ("no session", None),
-            Self::UnknownSession => ("unknown session", None),
-            Self::SignatureRefused(refusal) => (refusal.rule(), None),
-            Self::TooManyAuthFailures { .. } => {
-                ("too many unknown sessions or wrong signatures", None)
-            }
-            Self::SessionUnchecked(_) => ("unchecked session", None),
-            Self::OwnQuestion => ("own question about a session", None),
-            Self::UnknownJob => ("unknown job", None),
-            Self::TooManyJobGuesses { .. } => ("too many unknown jobs", None),
-            Self::LoginFailed => ("wrong account name or password", None),
-            Self::TooManyLogins { .. } => ("too many logins", None),
-            Self::NetworkNotAllowed(_) => ("not in server.agent_allow", None),
-            Self::UrlNotAllowed { name, .. } => {
-                ("a URL that is not in server.agent_allow", Some(*name))
-            }
-            Self::HookNotAllowed(UrlError::NotAllowed(_)) => {
-                ("a URL that is not in server.agent_allow", Some("X-Web-Hook"))
-            }
-            Self::InvalidHost | Self::HostNotAllowed => ("invalid or unknown Host", None),
-            Self::CrossSiteRequest => ("request of another site", None),
-            _ => return None,
-        };
-        Some(AccessDenial { rule, field })
     }
 
     /// Creates the error for a call of the agent protocol whose reply is not accepted.
@@ -372,6 +333,9 @@ impl IntoResponse for ApiError {
         let mut response =
             response::error_response(self.status(), &self.error_code(error_language()));
         if let Some(denial) = self.access_denial() {
+            response.extensions_mut().insert(denial);
+        }
+        if let Some(denial) = self.role_denial() {
             response.extensions_mut().insert(denial);
         }
         let headers = response.headers_mut();

@@ -23,7 +23,6 @@ mod api;
 pub(super) mod audit;
 mod auth;
 pub(super) mod body;
-mod denial_log;
 pub(super) mod error;
 mod error_text;
 #[cfg(any(test, fuzzing))]

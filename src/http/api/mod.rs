@@ -33,6 +33,7 @@ use super::tls::TlsListenerConfig;
 use crate::agent::StoreService;
 use crate::catalog::Language;
 use crate::management::ReplyQueue;
+use crate::metrics::HttpStats;
 use crate::model::{StoreUuid, ZoneUuid};
 use crate::wire::DateFormat;
 use events::EventAccess;
@@ -75,6 +76,8 @@ pub(crate) struct AppState<S> {
     pub(crate) daemon: DaemonInfo,
     pub(crate) events: EventAccess,
     pub(crate) metrics: MetricsAccess,
+    /// The counts of the requests.
+    pub(crate) stats: Arc<HttpStats>,
     /// Queue of the replies to asynchronous calls of the agent protocol.
     pub(crate) replies: ReplyQueue,
     /// Runs the operations whose callers fetch the result later.

@@ -186,7 +186,7 @@ pub(super) async fn run_operation<S: StoreService>(
 
 /// Counts the unknown fields of a request, and returns the request.
 fn count_unknown_fields<S, T>(state: &AppState<S>, parsed: ParsedRequest<T>) -> T {
-    state.metrics.count_unknown_fields(parsed.unknown_fields);
+    state.stats.unknown_fields.add(parsed.unknown_fields);
     parsed.request
 }
 

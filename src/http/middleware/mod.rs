@@ -22,14 +22,15 @@ use super::admission::ConnectionPermit;
 use super::admission::source::TrustedProxies;
 use super::api::unsupported::legacy;
 use super::audit::AUDIT_TARGET;
+use super::audit::denial::{AccessDenial, RoleDenial};
+use super::audit::denial_log::DenialLog;
 use super::auth::access_key::SentTarget;
 use super::auth::authenticator::Authenticator;
 use super::auth::open_paths::is_legacy_api;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter};
 use super::auth::{PeerAddress, Principal};
 use super::body::{CompleteBody, drain_body, read_body};
-use super::denial_log::DenialLog;
-use super::error::{AccessDenial, ApiError};
+use super::error::ApiError;
 use super::error_text::with_error_language;
 use super::limits::ServerLimits;
 use super::request_start::RequestStart;
@@ -102,6 +103,8 @@ impl ApiService {
                 let written = self.denial_log.count_denial(repeated, Instant::now());
                 let line = || super::audit::log_denial(response.status(), denial, written);
                 if is_quiet { span().in_scope(line) } else { line() }
+            } else if response.extensions().get::<RoleDenial>().is_some() {
+                self.request_counter.count_refusal(RoleDenial::RULE);
             }
             let status = response.status();
             counted.set_status(status);

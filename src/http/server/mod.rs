@@ -32,6 +32,7 @@ use super::api::health::metrics::MetricsAccess;
 use super::api::health::{DaemonInfo, ReadinessCheck};
 use super::api::job::call::JobCallRules;
 use super::api::job::runner::JobRunner;
+use super::audit::denial_log::DenialLog;
 use super::auth::PeerAddress;
 use super::auth::access_key::{AccessKeyTable, SignatureVerifier};
 use super::auth::accounts::Accounts;
@@ -43,7 +44,6 @@ use super::auth::management_session::SessionCheck;
 use super::auth::open_paths::OpenPaths;
 use super::auth::rate_limit::SourceCounter;
 use super::auth::tokens::TokenTable;
-use super::denial_log::DenialLog;
 use super::limits::ServerLimits;
 use super::middleware::ApiService;
 use super::middleware::request_count::RequestCounter;
@@ -192,7 +192,8 @@ impl HttpServer {
         };
         let auth_failures = Arc::new(Mutex::<SourceCounter>::default());
         let stats = Arc::clone(context.metrics.http_stats());
-        let request_counter = RequestCounter::new(&self.base_paths, &self.agent_prefixes, stats);
+        let request_counter =
+            RequestCounter::new(&self.base_paths, &self.agent_prefixes, Arc::clone(&stats));
         let state = AppState {
             accounts: Arc::clone(&context.accounts),
             auth_failures: Arc::clone(&auth_failures),
@@ -206,6 +207,7 @@ impl HttpServer {
             daemon: context.daemon,
             events: EventAccess::new(context.events, Arc::clone(&context.clock), &self.limits),
             metrics: MetricsAccess::new(context.metrics, &self.limits),
+            stats,
             replies: context.replies,
             jobs: JobRunner::new(context.jobs, context.hooks, context.dates, context.api.language),
             job_call_rules: JobCallRules {

@@ -12,6 +12,7 @@ use crate::support::http_server::{
 use crate::support::scrape::Scrape;
 
 const LONG: Duration = Duration::from_secs(60);
+const ADD: &str = "POST /zstack/v1/backup-storage/image-store";
 const LIST: &str = "GET /zstack/v1/backup-storage/image-store";
 
 async fn scrape(server: &TestServer) -> Scrape {
@@ -46,6 +47,7 @@ async fn a_refused_caller_counts_by_the_rule_of_the_audit_log() {
         (HttpRequest { token: Some("a-guess"), ..list }, 401),
         (HttpRequest { host: "evil.example", ..list }, 421),
         (HttpRequest { token: None, ..HttpRequest::new("POST /imagestore/echo", "") }, 403),
+        (HttpRequest { token: Some(READER), ..HttpRequest::new(ADD, "{}") }, 403),
         // A path that does not exist, and a caller that is admitted.
         (HttpRequest::new("GET /nowhere", ""), 404),
         (list, 200),
@@ -53,6 +55,7 @@ async fn a_refused_caller_counts_by_the_rule_of_the_audit_log() {
         assert_eq!(server.ask(request).await.status, status, "{}", request.line);
     }
     let expected = [
+        ("insufficient role", 1.0),
         ("invalid or unknown Host", 1.0),
         ("no session", 2.0),
         ("not in server.agent_allow", 1.0),

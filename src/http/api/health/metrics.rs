@@ -42,11 +42,6 @@ impl MetricsAccess {
         };
         Self { metrics, with_session: of_class(), without_session: of_class() }
     }
-
-    /// Counts the unknown fields of a request.
-    pub(in crate::http::api) fn count_unknown_fields(&self, count: u64) {
-        self.metrics.http_stats().unknown_fields.add(count);
-    }
 }
 
 /// The limits of one class of callers.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::audit::AUDIT_TARGET;
+use super::AUDIT_TARGET;
 use crate::common::lock_unpoisoned;
 
 /// Maximum number of lines within [`DENIAL_WINDOW`]: ten sources that use up their lines. They have
@@ -55,7 +55,7 @@ impl DenialWindow {
 
 /// The bound on the lines, and the task that writes their summary.
 #[derive(Debug, Default)]
-pub(super) struct DenialLog {
+pub(in crate::http) struct DenialLog {
     window: Mutex<DenialWindow>,
     /// Signals the first denial without a line.
     omission: Notify,
@@ -63,7 +63,7 @@ pub(super) struct DenialLog {
 
 impl DenialLog {
     /// Counts a denial. Returns true if its line is to be written.
-    pub(super) fn count_denial(&self, repeated: bool, now: Instant) -> bool {
+    pub(in crate::http) fn count_denial(&self, repeated: bool, now: Instant) -> bool {
         let mut window = lock_unpoisoned(&self.window);
         let is_written = window.count_denial(repeated, now);
         if !is_written && window.omitted == 1 {
@@ -77,7 +77,7 @@ impl DenialLog {
     ///
     /// # Cancel safety
     /// Cancel safe. The next run writes the summary.
-    pub(super) async fn run_summaries(&self, stop: &CancellationToken) {
+    pub(in crate::http) async fn run_summaries(&self, stop: &CancellationToken) {
         loop {
             let window_end = async {
                 self.omission.notified().await;

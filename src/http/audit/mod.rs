@@ -1,14 +1,18 @@
 //! The audit log. It has one INFO line for each request for a change, whoever sent it and however
 //! it ended, and one for each denied request.
 
+pub(super) mod denial;
+pub(super) mod denial_log;
+
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, info};
 
 use super::auth::Principal;
-use super::error::{AccessDenial, ApiError};
+use super::error::ApiError;
 use crate::common::string_enum;
 use crate::model::{Reason, StoreUuid};
+use denial::AccessDenial;
 
 /// Target of the audit lines, which distinguishes them from all others, and of the span around
 /// them.
