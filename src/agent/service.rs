@@ -80,6 +80,10 @@ pub trait StoreService: Clone + Send + Sync + 'static {
     /// Returns one store, or `None` if no such store is served.
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>>;
 
+    /// Returns the number of probe workers that hang in directories of removed stores and of failed
+    /// adds. The call reads a file of `/proc` for each of them.
+    fn left_workers(&self) -> usize;
+
     /// Watches the attempts of a store, beginning with the running one. Returns `None` if no such
     /// store is served.
     fn watch_attempts(&self, uuid: StoreUuid) -> Option<AttemptWatch>;

@@ -109,9 +109,11 @@ families! {
     STORE_INODES_AVAILABLE: Gauge "imagestore_store_inodes_available" NoUnit ["store"],
         "Number of free inodes, by the last good measurement.";
     STORE_FULL_FORECAST: Gauge "imagestore_store_full_forecast_timestamp" Seconds ["store", "limit", "basis"],
-        "Time at which the use of a store reaches a limit if it grows as it did (net), or as on the days without clean-ups.";
+        "Time at which the used bytes of a store reach a limit if they grow as they did (net), or as on the days without clean-ups.";
+    STORE_INODES_FULL_FORECAST: Gauge "imagestore_store_inodes_full_forecast_timestamp" Seconds ["store", "limit", "basis"],
+        "The same time for the inodes, which have no limit near_full.";
     STUCK_WORKERS: Gauge "imagestore_stuck_workers" NoUnit [],
-        "Stores whose probe worker waits for a disk and cannot be killed.";
+        "Probe workers that wait for a disk and cannot be killed, also those that removed stores left.";
     ATTEMPTS: Counter "imagestore_attempts" NoUnit ["cause", "outcome"],
         "Attempts to connect a store that have ended.";
     ATTEMPT_JOINERS: Counter "imagestore_attempt_joiners" NoUnit [],
@@ -141,7 +143,7 @@ families! {
     CALLERS_REFUSED: Counter "imagestore_callers_refused" NoUnit ["why"],
         "Requests and connections that were refused because of their caller.";
     UNKNOWN_FIELDS: Counter "imagestore_unknown_fields" NoUnit [],
-        "Fields of requests that the daemon does not know and ignored.";
+        "Fields that the daemon does not know and ignored, in the bodies of adds, actions and attachments.";
     LEDGER_COMMIT_DURATION: Histogram "imagestore_ledger_commit_duration" Seconds [],
         "Duration of a transaction of the ledger, successful or not.";
     STATE_DISK_TROUBLE: Gauge "imagestore_state_disk_trouble" NoUnit [],

@@ -40,7 +40,7 @@ pub use exposition::Exposition;
 pub use families::{FAMILIES, FamilyKind, MetricFamily};
 pub use http_stats::{HttpStats, RequestLabels, UNMATCHED_ROUTE};
 use of_daemon::DaemonSample;
-use of_stores::StoreSample;
+use of_stores::StoresSample;
 pub use process_stats::{ProcessStats, ProcessStatsFn};
 
 /// The sources of the metrics that belong to no store.
@@ -100,7 +100,7 @@ impl Metrics {
         exposition: Exposition,
     ) -> Result<String, fmt::Error> {
         let sample = ScrapeSample {
-            stores: StoreSample::of_all(stores, &self.0.conditions),
+            stores: StoresSample::read(stores, &self.0.conditions),
             daemon: DaemonSample::read(&self.0, server),
         };
         sample.render(exposition)
@@ -110,7 +110,7 @@ impl Metrics {
 /// The state of everything at one scrape.
 #[derive(Debug)]
 struct ScrapeSample {
-    stores: Vec<StoreSample>,
+    stores: StoresSample,
     daemon: DaemonSample,
 }
 
@@ -142,7 +142,7 @@ struct SampleCollector {
 impl Collector for SampleCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut encoder = MetricsEncoder::new(encoder);
-        of_stores::encode_stores(&mut encoder, &self.sample.stores)?;
+        self.sample.stores.encode(&mut encoder)?;
         self.sample.daemon.encode(&mut encoder)?;
         if self.exposition == Exposition::Text {
             exemplars::encode_login_phases(&mut encoder, &self.sample.daemon.login_phases)?;

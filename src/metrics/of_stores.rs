@@ -9,38 +9,48 @@ use super::encoder::MetricsEncoder;
 use super::families as family;
 use crate::agent::{DaemonConditions, StoreService, StoreSnapshot, active_conditions};
 use crate::common::Timestamp;
-use crate::model::{Condition, LimitOutlook, SpaceForecast, Status, UtcDay};
+use crate::model::{Condition, LimitOutlook, SpaceForecast, Status, UseForecast, UtcDay};
+
+/// All stores at a scrape.
+#[derive(Debug)]
+pub(super) struct StoresSample {
+    stores: Vec<StoreSample>,
+    /// Number of workers that cannot be killed: those of stores, and those that removed stores and
+    /// failed adds left.
+    stuck_workers: usize,
+}
 
 /// One store at a scrape.
 #[derive(Debug)]
-pub(super) struct StoreSample {
+struct StoreSample {
     /// The uuid: the label of every series.
     uuid: String,
     snapshot: Arc<StoreSnapshot>,
     conditions: BTreeSet<Condition>,
 }
 
-impl StoreSample {
+impl StoresSample {
     /// Takes a sample of every store.
-    pub(super) fn of_all(stores: &impl StoreService, daemon: &DaemonConditions) -> Vec<Self> {
+    pub(super) fn read(service: &impl StoreService, daemon: &DaemonConditions) -> Self {
         let sample = |snapshot: Arc<StoreSnapshot>| {
-            let active = active_conditions(&snapshot, &stores.space_sharers(&snapshot), daemon);
+            let active = active_conditions(&snapshot, &service.space_sharers(&snapshot), daemon);
             let conditions = active.into_iter().map(|active| active.condition).collect();
-            Self { uuid: snapshot.store.uuid.to_string(), snapshot, conditions }
+            StoreSample { uuid: snapshot.store.uuid.to_string(), snapshot, conditions }
         };
-        stores.snapshots().into_iter().map(sample).collect()
+        let stores: Vec<_> = service.snapshots().into_iter().map(sample).collect();
+        let of_stores = stores.iter().filter(|store| store.snapshot.stuck_worker.is_some()).count();
+        Self { stores, stuck_workers: of_stores.saturating_add(service.left_workers()) }
     }
-}
 
-/// Writes all families of the stores.
-pub(super) fn encode_stores(encoder: &mut MetricsEncoder<'_>, all: &[StoreSample]) -> fmt::Result {
-    encode_identity(encoder, all)?;
-    encode_status(encoder, all)?;
-    encode_times(encoder, all)?;
-    encode_space(encoder, all)?;
-    encode_forecast(encoder, all)?;
-    let stuck = all.iter().filter(|store| store.snapshot.stuck_worker.is_some()).count();
-    encoder.write_gauge(&family::STUCK_WORKERS, Some(stuck))
+    /// Writes all families of the stores.
+    pub(super) fn encode(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
+        encode_identity(encoder, &self.stores)?;
+        encode_status(encoder, &self.stores)?;
+        encode_times(encoder, &self.stores)?;
+        encode_space(encoder, &self.stores)?;
+        encode_forecast(encoder, &self.stores)?;
+        encoder.write_gauge(&family::STUCK_WORKERS, Some(self.stuck_workers))
+    }
 }
 
 fn encode_identity(encoder: &mut MetricsEncoder<'_>, all: &[StoreSample]) -> fmt::Result {
@@ -127,24 +137,34 @@ fn encode_space(encoder: &mut MetricsEncoder<'_>, all: &[StoreSample]) -> fmt::R
 }
 
 fn encode_forecast(encoder: &mut MetricsEncoder<'_>, all: &[StoreSample]) -> fmt::Result {
-    let mut family = encoder.begin(&family::STORE_FULL_FORECAST)?;
-    for StoreSample { uuid, snapshot, .. } in all {
-        for (limit, basis, at) in snapshot.forecast.iter().flat_map(limit_times) {
-            let labels = [("store", uuid.as_str()), ("limit", limit), ("basis", basis)];
-            family.gauge(&labels, unix_seconds(at))?;
+    type Use = fn(&SpaceForecast) -> Option<UseForecast>;
+    let uses: [(_, Use); 2] = [
+        (&family::STORE_FULL_FORECAST, |forecast| Some(forecast.bytes)),
+        (&family::STORE_INODES_FULL_FORECAST, |forecast| forecast.inodes),
+    ];
+    for (family, use_of) in uses {
+        let mut family = encoder.begin(family)?;
+        for StoreSample { uuid, snapshot, .. } in all {
+            let Some(forecast) = &snapshot.forecast else { continue };
+            for (limit, basis, at) in limit_times(forecast.as_of, use_of(forecast)) {
+                let labels = [("store", uuid.as_str()), ("limit", limit), ("basis", basis)];
+                family.gauge(&labels, unix_seconds(at))?;
+            }
         }
     }
     Ok(())
 }
 
-/// Returns the times at which the use of the bytes reaches its limits: the limit, the assumption
-/// and the time. One that is not expected within a year is missing.
+/// Returns the times at which the use reaches its limits: the limit, the assumption and the time.
+/// One that is not expected within a year is missing.
 fn limit_times(
-    forecast: &SpaceForecast,
+    as_of: UtcDay,
+    forecast: Option<UseForecast>,
 ) -> impl Iterator<Item = (&'static str, &'static str, Timestamp)> {
-    let SpaceForecast { as_of, bytes, .. } = *forecast;
-    let limits = [("near_full", bytes.near_full), ("full", Some(bytes.full))];
-    let outlooks = limits.into_iter().filter_map(|(limit, it)| Some((limit, it?.outlooks?)));
+    let limits = forecast.into_iter().flat_map(|UseForecast { near_full, full, .. }| {
+        [("near_full", near_full), ("full", Some(full))]
+    });
+    let outlooks = limits.filter_map(|(limit, it)| Some((limit, it?.outlooks?)));
     let by_basis = outlooks.flat_map(|(limit, outlooks)| {
         [(limit, "net", outlooks.net), (limit, "without_cleanups", outlooks.without_cleanups)]
     });
@@ -193,16 +213,15 @@ mod tests {
         let limit = |outlooks| UseLimit { used: 90, outlooks };
         let within = |days| LimitOutlook::Within { days };
         let outlooks = LimitOutlooks { net: within(9), without_cleanups: LimitOutlook::NotGrowing };
-        let forecast = |near_full, full| SpaceForecast {
-            as_of: UtcDay(20_000),
-            bytes: UseForecast { used: 50, total: 100, near_full, full, known_days: 28 },
-            inodes: None,
+        let forecast = |near_full, full| {
+            Some(UseForecast { used: 50, total: 100, near_full, full, known_days: 28 })
         };
-        let times = |forecast: &SpaceForecast| limit_times(forecast).collect::<Vec<_>>();
+        let times = |forecast| limit_times(UtcDay(20_000), forecast).collect::<Vec<_>>();
         let at = UtcDay(20_009).start();
-        assert_eq!(times(&forecast(None, limit(None))), []);
-        assert_eq!(times(&forecast(None, limit(Some(outlooks)))), [("full", "net", at)]);
+        assert_eq!(times(None), []);
+        assert_eq!(times(forecast(None, limit(None))), []);
+        assert_eq!(times(forecast(None, limit(Some(outlooks)))), [("full", "net", at)]);
         let both = forecast(Some(limit(Some(outlooks))), limit(Some(outlooks)));
-        assert_eq!(times(&both), [("near_full", "net", at), ("full", "net", at)]);
+        assert_eq!(times(both), [("near_full", "net", at), ("full", "net", at)]);
     }
 }

@@ -40,7 +40,9 @@ pub use marker::marker_path;
 pub use prober::{EXAMINE_PHASE, Prober, WRITE_PHASE};
 pub use process::limit::{MAX_WORKERS, WorkerLimiter, WorkerPermit};
 pub use process::orphans::OrphanedWorkers;
-pub use process::slot::WorkerSlot;
+#[cfg(test)]
+pub(crate) use process::slot::running_process;
+pub use process::slot::{WorkerSlot, is_running};
 pub use types::{
     AddLeftovers, DirectoryInspection, DirectoryOwner, KnownStores, MarkerClaim, PreviousMarker,
     ProbeExpectation, ProbeOptions, ProbeResult,

@@ -2,6 +2,7 @@
 
 pub(super) mod add;
 mod add_preparation;
+mod left_workers;
 pub(super) mod task;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use super::outcome::{OptionalRecorder, OutcomeRecorder};
 use super::store::check_callers::CheckRefusal;
 use super::store::definition::DefinitionChange;
 use add::{AddError, PendingReply};
+use left_workers::LeftWorkers;
 
 use super::{
     AcceptError, AgentContext, AgentStats, AttemptWatch, CapacityHistory, CheckError,
@@ -53,6 +55,7 @@ pub(super) enum RegistryCommand {
 pub struct Registry {
     commands: mpsc::Sender<RegistryCommand>,
     stores: watch::Receiver<ServedStores>,
+    left_workers: LeftWorkers,
     context: Arc<AgentContext>,
     stop: CancellationToken,
     /// The recorder of the next operation.
@@ -60,15 +63,6 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(
-        commands: mpsc::Sender<RegistryCommand>,
-        stores: watch::Receiver<ServedStores>,
-        context: Arc<AgentContext>,
-        stop: CancellationToken,
-    ) -> Self {
-        Self { commands, stores, context, stop, recorder: None }
-    }
-
     /// Returns the counts of attempts, transitions and checks.
     pub fn stats(&self) -> &Arc<AgentStats> {
         &self.context.stats
@@ -133,6 +127,10 @@ impl StoreService for Registry {
 
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {
         self.find_store(uuid).map(|store| store.snapshot())
+    }
+
+    fn left_workers(&self) -> usize {
+        self.left_workers.count_running()
     }
 
     fn watch_attempts(&self, uuid: StoreUuid) -> Option<AttemptWatch> {

@@ -11,6 +11,7 @@ use tracing::{Instrument as _, info_span};
 use super::add;
 use super::add::{AddError, AddedStore, PendingReply};
 use super::add_preparation::AddWorkers;
+use super::left_workers::LeftWorkers;
 use super::{MAX_QUEUED_REQUESTS, RegistryCommand, RemoveReply, ServedStores};
 use crate::agent::checks::worker::StoreWorker;
 use crate::agent::outcome::OptionalRecorder;
@@ -60,9 +61,7 @@ pub struct RegistryTask {
     /// them.
     running_adds: BTreeMap<StoreUuid, ImageDir>,
     running_removals: BTreeMap<StoreUuid, Vec<RemoveReply>>,
-    /// Workers that adds and removed stores left in directories that hang. The next add of such a
-    /// directory starts no second worker. There are at most as many entries as processes that hang.
-    stuck_workers: BTreeMap<ImageDir, ProcessId>,
+    left_workers: LeftWorkers,
     tasks: JoinSet<FinishedTask>,
     stop: CancellationToken,
 }
@@ -76,8 +75,14 @@ impl RegistryTask {
     ) -> (Registry, Self) {
         let (command_sender, commands) = mpsc::channel(MAX_QUEUED_REQUESTS);
         let (stores, store_receiver) = watch::channel(ServedStores::default());
-        let registry =
-            Registry::new(command_sender, store_receiver, Arc::clone(&context), stop.clone());
+        let registry = Registry {
+            commands: command_sender,
+            stores: store_receiver,
+            left_workers: LeftWorkers::default(),
+            context: Arc::clone(&context),
+            stop: stop.clone(),
+            recorder: None,
+        };
         let mut task = Self {
             context,
             commands,
@@ -85,7 +90,7 @@ impl RegistryTask {
             directories: BTreeMap::new(),
             running_adds: BTreeMap::new(),
             running_removals: BTreeMap::new(),
-            stuck_workers: BTreeMap::new(),
+            left_workers: registry.left_workers.clone(),
             tasks: JoinSet::new(),
             stop,
         };
@@ -166,7 +171,7 @@ impl RegistryTask {
         let known = KnownStores::new(move |uuid| stores.borrow().contains_key(&uuid));
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
-        let stuck = self.stuck_workers.get(&request.image_dir).copied();
+        let stuck = self.left_workers.in_directory(&request.image_dir);
         let workers = AddWorkers { probe: StoreWorker::new(stuck), marker: StoreWorker::default() };
         let add = async move {
             let mut pending_reply = reply;
@@ -227,14 +232,14 @@ impl RegistryTask {
                     .ok_or_else(|| faults::agent_stopping().into());
                 if let Some(RemovedStore { dir, stuck }) = removed {
                     self.directories.remove(&dir);
-                    self.remember_stuck_worker(dir, stuck);
+                    self.left_workers.record(dir, stuck);
                     self.remove_entry(uuid);
                 }
                 self.reply_to_removal(uuid, &result);
             }
             FinishedTask::Add { uuid, result, stuck, pending_reply } => {
                 if let Some(dir) = self.running_adds.remove(&uuid) {
-                    self.remember_stuck_worker(dir, stuck);
+                    self.left_workers.record(dir, stuck);
                 }
                 pending_reply.send_reply(
                     result.map(|added| self.start_added(added)).map_err(AddError::Failed),
@@ -248,14 +253,6 @@ impl RegistryTask {
             }
         }
         Ok(())
-    }
-
-    /// Remembers the worker that occupies a directory, which no store serves now.
-    fn remember_stuck_worker(&mut self, dir: ImageDir, stuck: Option<ProcessId>) {
-        match stuck {
-            Some(worker) => self.stuck_workers.insert(dir, worker),
-            None => self.stuck_workers.remove(&dir),
-        };
     }
 
     /// Takes a store off the list. Its task has ended, so that its mount stays the same.

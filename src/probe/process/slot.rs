@@ -160,7 +160,7 @@ impl WorkerProcess {
                 waited.is_ok_and(|waited| has_exited(&waited.map(Some)))
             }
             // The same pid with another start time is another process.
-            None => running_process(self.process.pid) != Some(self.process),
+            None => !is_running(self.process),
         }
     }
 }
@@ -174,8 +174,13 @@ fn has_exited(waited: &io::Result<Option<ExitStatus>>) -> bool {
     }
 }
 
+/// Returns true if the process still runs. It is neither another one with its pid nor a zombie.
+pub fn is_running(process: ProcessId) -> bool {
+    running_process(process.pid) == Some(process)
+}
+
 /// Returns the process that has this pid now. Returns `None` if there is none or it is a zombie.
-fn running_process(pid: i32) -> Option<ProcessId> {
+pub(crate) fn running_process(pid: i32) -> Option<ProcessId> {
     named_process(pid).map(|(_, process)| process)
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use hyper::Method;
+use nix::sys::signal::Signal;
 use tokio::net::TcpStream;
 
 use crate::support::agent::{Agent, TOKEN, callback};
 use crate::support::filesystems::MountedFs;
+use crate::support::fuse::{Behaviour, Fuse, Op};
 use crate::support::http_server::{HttpRequest, exchange};
 use crate::support::management_node::ManagementNode;
 use crate::support::many_stores::{RARE_PROBES, fill_ledger};
@@ -152,4 +154,46 @@ async fn a_thousand_stores_that_were_removed_leave_no_series() {
     assert_eq!(left.collect::<Vec<_>>(), Vec::<&_>::new());
     // The rest does not grow with the stores that were: the labels are bounded.
     assert!(empty.0.len() < 500, "{}", empty.0.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_a_removed_store_left_counts_while_it_hangs() {
+    needs_root!();
+    let (hanging, sshd, user) = (Fuse::mounted(), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(
+        &hanging.path(),
+        "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\nauto_reconnect = false\n",
+    );
+    agent.start();
+    let uuid = agent.add(&hanging.path(), &sshd, &user).await;
+    assert_eq!(scrape(&agent).await.value("imagestore_stuck_workers", &[]), 0.0);
+    hanging.set(Op::Statfs, Behaviour::Hang);
+    until_value(&agent, "imagestore_stuck_workers", &[], 1.0).await;
+    let path = format!("/zstack/v1/backup-storage/{uuid}");
+    let removed = agent.http().send_request(Method::DELETE, &path, None).await.unwrap();
+    assert_eq!(removed.status, 200);
+    let after = scrape(&agent).await;
+    assert_eq!(after.all("imagestore_store_status", &[]).len(), 0);
+    assert_eq!(after.value("imagestore_stuck_workers", &[]), 1.0);
+    hanging.release();
+    until_value(&agent, "imagestore_stuck_workers", &[], 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_of_the_settings_is_that_of_the_last_valid_reload() {
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::installed(root.path(), CALM);
+    agent.start();
+    let time = async |agent: &Agent| {
+        scrape(agent).await.value("imagestore_settings_reload_timestamp_seconds", &[])
+    };
+    let started = time(&agent).await;
+    let valid = agent.settings();
+    agent.configure(&format!("{valid}\nunknown = 1\n"));
+    agent.signal(Signal::SIGHUP);
+    agent.until_logged("reload failed; nothing changed");
+    assert_eq!(time(&agent).await, started);
+    agent.configure(&valid);
+    agent.signal(Signal::SIGHUP);
+    until("a later time", async || time(&agent).await > started).await;
 }

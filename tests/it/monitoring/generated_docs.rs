@@ -52,7 +52,7 @@ fn remedy_source(alert: &str) -> RemedySource {
         "ImageStoreFull" => RemedySource::OfCondition(&[Condition::Full, Condition::QuotaExceeded]),
         "ImageStoreNearFull" => condition(Condition::NearFull),
         "ImageStoreInodesFull" => condition(Condition::InodesFull),
-        "ImageStoreFillingUp" => condition(Condition::FillingUp),
+        "ImageStoreFillingUp" | "ImageStoreInodesFillingUp" => condition(Condition::FillingUp),
         "ImageStoreProbeStuck" => reason(Reason::ProbeStuck),
         "ImageStoreSlow" => condition(Condition::SlowProbe),
         "ImageStoreNoticesWaiting" => condition(Condition::DeliveryBehind),

@@ -304,6 +304,10 @@ impl StoreService for FakeStores {
         found.or_else(|| is_known.then(|| snapshot(uuid)))
     }
 
+    fn left_workers(&self) -> usize {
+        0
+    }
+
     /// The stream of the watch ends at once.
     fn watch_attempts(&self, uuid: StoreUuid) -> Option<AttemptWatch> {
         self.snapshot(uuid).map(|snapshot| AttemptWatch::new(watch::channel(snapshot).1))

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod api_description;
+pub(crate) mod capacity_history;
 pub(crate) mod corrupting_proxy;
 pub(crate) mod dropbear;
 pub(crate) mod event_order;
