@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Packages of the programs that the tests start, such as sshd, mkfs and systemd-analyze.
 TEST_PACKAGES = openssh-server dropbear-bin rpm cpio systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime python3-venv docker-compose
 # Packages of the programs that boot machines and run containers.
-DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server curl
+DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server curl createrepo-c dpkg-dev
 # The documentation contains no tests. Its examples are text.
 RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo test) \
 	--locked --no-fail-fast --features crash-points
@@ -106,6 +106,8 @@ package-files: cross-tools
 	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md docs/openapi.json
 	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent/zh docs/zh/*.md
 
+# The level of xz in both packages. The tests build many of them, and take 0.
+XZ_LEVEL ?= 6
 # Both packages create the user and the directories with the same script.
 SETUP = /@SETUP@/{r deploy/setup.sh' -e 'd}
 
@@ -119,7 +121,7 @@ deb: package-files
 	echo /etc/imagestore-agent/agent.toml > $(DEB)/DEBIAN/conffiles
 	sed 's/@VERSION@/$(VERSION)/; s/@ARCH@/$(DEB_ARCH)/' deploy/deb/control > $(DEB)/DEBIAN/control
 	mkdir -p $(OUT)/deb
-	dpkg-deb -Zxz --root-owner-group --build $(DEB) $(OUT)/deb/
+	dpkg-deb -Zxz -z$(XZ_LEVEL) --root-owner-group --build $(DEB) $(OUT)/deb/
 
 # Builds a package for RHEL 7 and later, and compatible systems, in $(OUT)/rpm. It needs rpmbuild, which is
 # in the package rpm of Debian.
@@ -127,7 +129,7 @@ rpm: package-files
 	sed -e '$(SETUP)' deploy/rpm/imagestore-agent.spec > $(OUT)/package/imagestore-agent.spec
 	rpmbuild -bb --quiet --target $(ARCH) \
 		--define '_topdir $(abspath $(OUT))/rpm' --define '_rpmdir $(abspath $(OUT))/rpm' \
-		--define 'agent_version $(VERSION)' --define 'staged $(abspath $(STAGED))' \
+		--define 'agent_version $(VERSION)' --define 'xz_level $(XZ_LEVEL)' --define 'staged $(abspath $(STAGED))' \
 		$(OUT)/package/imagestore-agent.spec
 
 # Builds the files of a release: both packages and the program, with their checksums. The program contains
@@ -262,38 +264,56 @@ fuzz:
 		done; \
 	else echo 'fuzz: no cargo-fuzz: skipped (cargo install cargo-fuzz)'; fi
 
-# Tests the daemon on booted machines and in containers. Their base system stays in target/deploy. The name
-# of its stamp file contains the names of its packages, so that a changed list builds it again.
+# Tests the daemon on booted machines and in containers. Their base systems stay in target/deploy. The name
+# of a stamp file contains the names of the packages, so that a changed list builds its base again.
+comma = ,
+mark = $(1).of.$(subst $(comma),.,$(2))
+# The base, its packages, its release, and where debootstrap finds it.
+define make_base
+	rm -rf $(1) $(1).of.*
+	mkdir -p $(1)
+	debootstrap --variant=minbase --include=$(2) $(4) $(3) $(1) $(5) > $(1).log
+	! mountpoint -q $(1)/proc || umount $(1)/proc
+	touch $@
+endef
 BASE = target/deploy/base
 BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,sqlite3,python3
-comma = ,
-BASE_MARK = $(BASE).of.$(subst $(comma),.,$(BASE_PACKAGES))
+BASE_MARK = $(call mark,$(BASE),$(BASE_PACKAGES))
 $(BASE_MARK): | deploy-packages
-	rm -rf $(BASE) $(BASE).of.*
-	mkdir -p $(BASE)
-	debootstrap --variant=minbase --include=$(BASE_PACKAGES) bookworm $(BASE) > $(BASE).log
-	touch $@
-# The base of an old system, Ubuntu 16.04: glibc 2.23 and systemd 229. Debian has no package of its keys.
+	$(call make_base,$(BASE),$(BASE_PACKAGES),bookworm)
+# Debian 12 with the package manager of RHEL 8 and 9.
+DNF_BASE = target/deploy/dnf-base
+DNF_BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,dnf,rpm,cpio
+DNF_BASE_MARK = $(call mark,$(DNF_BASE),$(DNF_BASE_PACKAGES))
+$(DNF_BASE_MARK): | deploy-packages
+	$(call make_base,$(DNF_BASE),$(DNF_BASE_PACKAGES),bookworm)
+# The keys of Ubuntu, for which Debian has no package.
 UBUNTU = http://archive.ubuntu.com/ubuntu
 UBUNTU_KEYS = 315a58b14eec1e9252b2a2e294f2a4be1ccd043adb58bf5b7f56a538843ed504
+UBUNTU_KEYRING = target/deploy/ubuntu-keys/usr/share/keyrings/ubuntu-archive-keyring.gpg
+$(UBUNTU_KEYRING): | deploy-packages
+	mkdir -p target/deploy
+	curl -sf -o target/deploy/ubuntu-keys.deb $(UBUNTU)/pool/main/u/ubuntu-keyring/ubuntu-keyring_2012.05.19_all.deb
+	echo '$(UBUNTU_KEYS)  target/deploy/ubuntu-keys.deb' | sha256sum -c --quiet
+	dpkg-deb -x target/deploy/ubuntu-keys.deb target/deploy/ubuntu-keys
+IN_UBUNTU = --keyring=$(UBUNTU_KEYRING) --components=main,universe
+# The base of an old system, Ubuntu 16.04: glibc 2.23, systemd 229, Python 2.7, and the yum of CentOS 7.
 OLD_BASE = target/deploy/old-base
-OLD_BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps
-OLD_BASE_MARK = $(OLD_BASE).of.$(subst $(comma),.,$(OLD_BASE_PACKAGES))
-$(OLD_BASE_MARK): | deploy-packages
-	rm -rf $(OLD_BASE) $(OLD_BASE).of.*
-	mkdir -p $(OLD_BASE)
-	curl -sf -o $(OLD_BASE).keys.deb $(UBUNTU)/pool/main/u/ubuntu-keyring/ubuntu-keyring_2012.05.19_all.deb
-	echo '$(UBUNTU_KEYS)  $(OLD_BASE).keys.deb' | sha256sum -c --quiet
-	dpkg-deb -x $(OLD_BASE).keys.deb $(OLD_BASE).keys
-	debootstrap --variant=minbase --include=$(OLD_BASE_PACKAGES) \
-		--keyring=$(OLD_BASE).keys/usr/share/keyrings/ubuntu-archive-keyring.gpg \
-		xenial $(OLD_BASE) $(UBUNTU) > $(OLD_BASE).log
-	! mountpoint -q $(OLD_BASE)/proc || umount $(OLD_BASE)/proc
-	touch $@
+OLD_BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,python,yum,rpm,cpio
+OLD_BASE_MARK = $(call mark,$(OLD_BASE),$(OLD_BASE_PACKAGES))
+$(OLD_BASE_MARK): | deploy-packages $(UBUNTU_KEYRING)
+	$(call make_base,$(OLD_BASE),$(OLD_BASE_PACKAGES),xenial,$(IN_UBUNTU),$(UBUNTU))
+# Ubuntu 18.04: glibc 2.27, systemd 237, Python 3.6.
+BIONIC_BASE = target/deploy/bionic-base
+BIONIC_BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,python3
+BIONIC_BASE_MARK = $(call mark,$(BIONIC_BASE),$(BIONIC_BASE_PACKAGES))
+$(BIONIC_BASE_MARK): | deploy-packages $(UBUNTU_KEYRING)
+	$(call make_base,$(BIONIC_BASE),$(BIONIC_BASE_PACKAGES),bionic,$(IN_UBUNTU),$(UBUNTU))
+BASE_MARKS = $(BASE_MARK) $(DNF_BASE_MARK) $(OLD_BASE_MARK) $(BIONIC_BASE_MARK)
 # The static program of the packages, without the optimisation that takes minutes.
 static-program:
 	$(CARGO) build --locked $(STATIC)
-test-deploy: deploy-packages $(BASE_MARK) $(OLD_BASE_MARK) $(ANSIBLE) static-program
+test-deploy: deploy-packages $(BASE_MARKS) $(ANSIBLE) static-program
 	$(CARGO) nextest run --locked --profile nightly --features test-deploy --test deploy -j 2
 
 nightly: check test test-deploy deny-advisories hung kills hostile schemathesis fuzz bench

@@ -57,12 +57,24 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Boots machines without the daemon. `vars` are those of the inventory.
     pub(crate) fn boot(version: &'static str, names: &[&'static str], vars: Value) -> Self {
+        Self::boot_from("base", version, names, vars, |_| ())
+    }
+
+    /// Boots machines of this base after `prepare` has changed the root directory of each.
+    pub(crate) fn boot_from(
+        base: &str,
+        version: &'static str,
+        names: &[&'static str],
+        vars: Value,
+        prepare: impl Fn(&Path),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("key");
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
         let public = fs::read_to_string(key.with_extension("pub")).unwrap();
         let machines = names.iter().map(|name| {
-            let machine = Machine::boot_with(&[], |root| {
+            let machine = Machine::boot_from(base, &[], |root| {
+                prepare(root);
                 fs::create_dir_all(root.join("root/.ssh")).unwrap();
                 fs::write(root.join("root/.ssh/authorized_keys"), &public).unwrap();
             });

@@ -55,12 +55,12 @@ impl Machine {
         Self::boot_from("base", shared, prepare)
     }
 
-    /// Boots a fresh system with glibc 2.23 and systemd 229.
-    pub(crate) fn boot_old(prepare: impl FnOnce(&Path)) -> Self {
-        Self::boot_from("old-base", &[], prepare)
-    }
-
-    fn boot_from(base_name: &str, shared: &[&Path], prepare: impl FnOnce(&Path)) -> Self {
+    /// Boots a fresh system of this base after `prepare` has changed its root directory.
+    pub(crate) fn boot_from(
+        base_name: &str,
+        shared: &[&Path],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let base = base(base_name);
         let root = tempfile::tempdir_in(base.parent().unwrap()).unwrap();
         let dir = root.path().join("root");
@@ -92,6 +92,11 @@ impl Machine {
                 && machine.try_sh("systemctl is-system-running").stdout == b"running\n"
         });
         machine
+    }
+
+    /// Returns the root directory of the machine, as this machine sees it.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.root.path().join("root")
     }
 
     /// Returns the id of the first process of the machine, as this machine sees it.
@@ -135,7 +140,9 @@ impl Machine {
 
     /// Returns a property of the daemon's unit.
     pub(crate) fn shows(&self, property: &str) -> String {
-        self.sh(&format!("systemctl show --value -p {property} imagestore-agent"))
+        // Before systemd 230, systemctl has no option for the value alone.
+        let shown = self.sh(&format!("systemctl show -p {property} imagestore-agent"));
+        shown.trim_start_matches(property).trim_start_matches('=').to_owned()
     }
 
     /// Returns the daemon's log.
@@ -146,7 +153,7 @@ impl Machine {
 
     /// Writes a file of the machine.
     pub(crate) fn write(&self, path: &str, text: &str) {
-        let path = self.root.path().join("root").join(path.trim_start_matches('/'));
+        let path = self.root().join(path.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }

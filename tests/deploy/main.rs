@@ -21,6 +21,7 @@ mod docker;
 mod fleet;
 mod machine;
 mod old_systems;
+mod other_systems;
 mod package;
 mod systemd;
 mod wait;

@@ -23,15 +23,21 @@ fn static_program(into: &Path) -> PathBuf {
 
 /// Builds both packages of the static program with this version into this directory.
 fn packages(version: &str, into: &Path) {
+    build(version, into, &["deb", "rpm"]);
+}
+
+/// Builds packages of these kinds of the static program with this version into this directory.
+pub(crate) fn build(version: &str, into: &Path, kinds: &[&str]) {
     let program = static_program(into);
     let variables = [
         format!("PROGRAM={}", program.display()),
         format!("VERSION={version}"),
         format!("OUT={}", into.display()),
+        "XZ_LEVEL=0".to_owned(),
     ];
-    let words = ["-s", "-C", tree().to_str().unwrap(), "check-program", "deb", "rpm"];
+    let words = ["-s", "-C", tree().to_str().unwrap(), "check-program"];
     let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
-    run("make", &[words.as_slice(), &variables].concat());
+    run("make", &[words.as_slice(), kinds, &variables].concat());
 }
 
 fn deb_in(into: &Path, version: &str) -> String {
@@ -69,7 +75,7 @@ fn the_packages_are_static_and_need_no_c_library() {
 /// The modules that nsswitch names there belong to another version of the C library.
 #[test]
 fn the_package_runs_with_an_older_c_library_and_an_older_systemd() {
-    let mut machine = Machine::boot_old(|root| {
+    let mut machine = Machine::boot_from("old-base", &[], |root| {
         packages("0.0.5", &root.join("root"));
         packages("0.0.6", &root.join("root"));
         let names = "passwd: compat systemd\ngroup: compat systemd\nhosts: hesiod files dns\n";
@@ -87,8 +93,7 @@ fn the_package_runs_with_an_older_c_library_and_an_older_systemd() {
     ));
     let added = machine.sh(&add("/var/lib/imagestore/images").replace("127.0.0.1", "localhost"));
     assert!(added.contains("Connected"), "{added}");
-    let pid = machine.sh(&format!("systemctl show -p MainPID {AGENT}"));
-    let pid = pid.trim_start_matches("MainPID=");
+    let pid = machine.shows("MainPID");
     assert_eq!(machine.sh(&format!("ps -o user:20= -p {pid}")), AGENT);
     assert_eq!(machine.sh(&format!("grep CapEff /proc/{pid}/status")), "CapEff:\t0000000000000000");
     assert_eq!(machine.sh(&format!("grep -c '\\.so' /proc/{pid}/maps || true")), "0");
@@ -97,10 +102,9 @@ fn the_package_runs_with_an_older_c_library_and_an_older_systemd() {
 
     machine.sh(&install("0.0.6"));
     machine.sh(&format!("systemctl is-active {AGENT}"));
-    assert_ne!(machine.sh(&format!("systemctl show -p MainPID {AGENT}")), format!("MainPID={pid}"));
+    assert_ne!(machine.shows("MainPID"), pid);
     machine.until("the store is probed", |machine| {
-        let status = machine.sh(&format!("systemctl show -p StatusText {AGENT}"));
-        status == "StatusText=1 store: 1 Connected"
+        machine.shows("StatusText") == "1 store: 1 Connected"
     });
 
     // An earlier package, while the daemon is stopped: it stays stopped.
@@ -114,6 +118,68 @@ fn the_package_runs_with_an_older_c_library_and_an_older_systemd() {
         format!("mv {drop_in} /root/ && systemctl daemon-reload && systemctl restart {AGENT}");
     assert!(!machine.try_sh(&alone).status.success());
     machine.sh(&format!("dpkg --purge {AGENT} && ! test -e {drop_in}"));
+}
+
+/// From systemd 232 to 238, the drop-in of the package only lifts the filter of system calls.
+#[test]
+fn the_package_runs_with_systemd_237_and_its_strict_protection() {
+    let mut machine = Machine::boot_from("bionic-base", &[], |root| {
+        build("0.0.5", &root.join("root"), &["deb"]);
+    });
+    assert!(machine.sh("systemctl --version").starts_with("systemd 237\n"));
+    furnish(&machine, "/var/lib/imagestore");
+    machine.sh(&format!("dpkg -i /root/deb/*.deb && systemctl enable --now {AGENT}"));
+    let drop_in = "/usr/lib/systemd/system/imagestore-agent.service.d/old-systemd.conf";
+    let lines = machine.sh(&format!("grep -v '^#' {drop_in}"));
+    assert_eq!(lines, "[Service]\nSystemCallFilter=");
+    machine.sh(&format!(
+        "mkdir /var/lib/imagestore/images && {AGENT} init /var/lib/imagestore/images"
+    ));
+    let added = machine.sh(&add("/var/lib/imagestore/images"));
+    assert!(added.contains("Connected"), "{added}");
+    machine.until("the store is probed", |machine| {
+        machine.shows("StatusText") == "1 store: 1 Connected"
+    });
+    let pid = machine.shows("MainPID");
+    assert_eq!(machine.sh(&format!("grep CapEff /proc/{pid}/status")), "CapEff:\t0000000000000000");
+    for protected in ["/usr", "/etc", "/srv", "/var/cache"] {
+        machine.sh(&format!("! nsenter -t {pid} -m touch {protected}/written"));
+    }
+    machine.sh(&format!("nsenter -t {pid} -m touch /var/lib/imagestore/images/written"));
+    machine.sh(&format!("dpkg --purge {AGENT} && ! test -e {drop_in}"));
+}
+
+/// The packages use `deploy/setup.sh`, and `make install` uses the files of systemd.
+#[test]
+fn the_files_of_systemd_make_the_user_and_the_directories_of_the_packages() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().to_str().unwrap();
+    run("cp", &["-ax", &format!("{}/.", tree().join("target/deploy/base").display()), dir]);
+    let inside = |script: &str| run("chroot", &[dir, "sh", "-ec", script]);
+    // Without the numbers, which are the next free ones.
+    let made = || {
+        let found = inside(&format!(
+            "getent passwd {AGENT} | cut -d: -f1,5-; id -Gn {AGENT}; \
+             getent group {AGENT} | cut -d: -f1,4; getent shadow {AGENT} | cut -c-{}; \
+             stat -c '%n %F %a %U %G' /etc/{AGENT} /var/lib/{AGENT}",
+            AGENT.len() + 2
+        ));
+        assert_eq!(found.lines().count(), 6, "{found}");
+        found
+    };
+    let name = format!("{AGENT}.conf");
+    let option = format!("--root={dir}");
+    run(
+        "make",
+        &["-s", "-C", tree().to_str().unwrap(), "install-files", &format!("DESTDIR={dir}")],
+    );
+    // The directory that `make install` has made for the settings gets its owner and mode, too.
+    run("systemd-sysusers", &[&option, &name]);
+    run("systemd-tmpfiles", &[&option, "--create", &name]);
+    let of_systemd = made();
+    inside(&format!("userdel {AGENT}; rm -r /etc/{AGENT} /var/lib/{AGENT}"));
+    inside(&fs::read_to_string(tree().join("deploy/setup.sh")).unwrap());
+    assert_eq!(of_systemd, made());
 }
 
 /// Without a RHEL, a Debian gets the package: its scripts run there as on any system.

@@ -14,7 +14,10 @@ pub(crate) fn package(version: &str, into: &Path) {
     // Both kinds of package are staged in the same folder.
     let lock = std::fs::File::create(tree().join("target/deploy/packing")).unwrap();
     lock.lock().unwrap();
-    run("make", &["-s", "-C", tree().to_str().unwrap(), "deb", &program, &version_is]);
+    run(
+        "make",
+        &["-s", "-C", tree().to_str().unwrap(), "deb", &program, &version_is, "XZ_LEVEL=0"],
+    );
     let arch = run("dpkg", &["--print-architecture"]);
     let built = tree().join(format!("target/deb/{AGENT}_{version}_{}.deb", arch.trim()));
     std::fs::copy(built, into.join(format!("{version}.deb"))).unwrap();
@@ -88,8 +91,12 @@ fn the_rpm_holds_what_the_deb_holds() {
     let dir = tempfile::tempdir().unwrap();
     let (program, version) = (format!("PROGRAM={PROGRAM}"), "0.0.9");
     let version_is = format!("VERSION={version}");
-    let make =
-        |what| run("make", &["-s", "-C", tree().to_str().unwrap(), what, &program, &version_is]);
+    let make = |what| {
+        run(
+            "make",
+            &["-s", "-C", tree().to_str().unwrap(), what, &program, &version_is, "XZ_LEVEL=0"],
+        )
+    };
     let lock = std::fs::File::create(tree().join("target/deploy/packing")).unwrap();
     lock.lock().unwrap();
     make("deb");

@@ -11,7 +11,7 @@ const AGENT: &str = "imagestore-agent";
 /// Gives a machine a disk for images, an sshd, and a user whose login proves a store.
 pub(crate) fn furnish(machine: &Machine, disk: &str) {
     machine.sh(&format!(
-        "mkdir -p {disk} && mount -t tmpfs -o size=64m images {disk} && systemctl start ssh && \
+        "mkdir -p '{disk}' && mount -t tmpfs -o size=64m images '{disk}' && systemctl start ssh && \
          useradd -m storage && echo storage:secret | chpasswd"
     ));
 }
