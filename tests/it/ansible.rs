@@ -159,23 +159,27 @@ fn parse(file: &Path) -> Value {
     table(DeTable::parse(&text).unwrap().get_ref())
 }
 
-/// Renders the settings as the role does.
+/// Renders the settings as the role does. The program verifies the same text before it is written.
 fn render(program: &Path, dir: &Path, settings: &Value) -> PathBuf {
     let (playbook, rendered) = (dir.join("render.yml"), dir.join("agent.toml"));
+    let verified = dir.join("verified.toml");
     let role = in_tree(ROLE);
     let files = ["defaults/main.yml", "vars/main.yml"].map(|file| role.join(file));
-    let task = json!({
-        "ansible.builtin.template": {"src": role.join("templates/agent.toml.j2"), "dest": rendered, "mode": "0644"},
-    });
+    std::os::unix::fs::symlink(role.join("templates"), dir.join("templates")).unwrap();
+    let tasks = json!([
+        {"ansible.builtin.template": {"src": "agent.toml.j2", "dest": rendered, "mode": "0644"}},
+        {"ansible.builtin.copy": {"content": "{{ imagestore_agent__text }}", "dest": verified, "mode": "0644"}},
+    ]);
     let plays = json!([{
         "hosts": "localhost", "connection": "local", "gather_facts": false, "vars_files": files,
-        "tasks": [task],
+        "tasks": tasks,
     }]);
     fs::write(&playbook, plays.to_string()).unwrap();
     let variables = json!({"imagestore_agent_settings": settings}).to_string();
     let args = ["-i", "localhost,", "-e", &variables, playbook.to_str().unwrap()];
     let output = play(program, dir, &args);
     assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(verified).unwrap(), fs::read_to_string(&rendered).unwrap());
     rendered
 }
 
@@ -217,7 +221,7 @@ fn the_role_escapes_what_a_setting_may_contain() {
         let settings = json!({
             "section": {"text": odd, "list": [odd, odd], "yes": true, "word": "true", "none": null,
                 "number": 7, "ratio": 0.85, "empty": [], "odd key.": 1,
-                "table": {"below": {"deep": odd}}, "tables": [{"a": 1, "b": [odd]}]},
+                "table": {"below": {"deep": odd}}, "tables": [{"a": 1, "b": [odd]}], "nested": [[odd], []]},
             "other": {"key": "10s"},
         });
         let rendered = render(&program, dir.path(), &settings);
