@@ -11,6 +11,10 @@ use serde_json::{Map, Value, json};
 use crate::machine::{Machine, tree};
 use crate::support::requirements::run;
 
+pub(crate) const AGENT: &str = "imagestore-agent";
+pub(crate) const SITE: &str = "site.yml";
+pub(crate) const UPGRADE: &str = "upgrade.yml";
+
 /// Every secret of these tests contains it, so that a search finds each of them.
 pub(crate) const CANARY: &str = "canary-4711";
 
@@ -199,4 +203,33 @@ pub(crate) fn keeps_its_secrets(machine: &Machine) {
 pub(crate) fn package_in(version: &str, dir: &Path) -> String {
     crate::package::package(version, dir);
     dir.join(format!("{version}.deb")).display().to_string()
+}
+
+/// Gives a machine a disk and a user who can log in.
+pub(crate) fn furnish(machine: &Machine, disk: &str, password: &str) {
+    machine.sh(&format!(
+        "mkdir -p '{disk}' && mount -t tmpfs -o size=64m images '{disk}' && systemctl start ssh && \
+         useradd -m storage && echo 'storage:{password}' | chpasswd"
+    ));
+}
+
+pub(crate) fn password() -> String {
+    format!("a \"{CANARY}\" of $quotes and\\ more")
+}
+
+/// Returns the variables of a store with the password of the vault.
+pub(crate) fn store(path: &str) -> Value {
+    json!({"name": "images", "path": path, "hostname": "127.0.0.1", "username": "storage",
+           "password": "{{ vault_password }}"})
+}
+
+/// Returns the uuids, names and statuses that the daemon lists.
+pub(crate) fn stores(machine: &Machine) -> String {
+    machine.sh(&format!("{AGENT} list -H --columns uuid,name,path,status"))
+}
+
+pub(crate) fn settings(more: Value) -> Value {
+    let mut settings = json!({"storage": {"reserved": "0B"}});
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    settings
 }

@@ -24,6 +24,7 @@ mod old_systems;
 mod other_systems;
 mod package;
 mod systemd;
+mod upgrades;
 mod wait;
 
 /// The modules that the integration tests share.
