@@ -4,12 +4,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 
 use crate::machine::{Machine, tree};
 use crate::support::requirements::run;
+use crate::wait::until;
 
 pub(crate) const AGENT: &str = "imagestore-agent";
 pub(crate) const SITE: &str = "site.yml";
@@ -47,6 +50,41 @@ impl Play {
         let line = recap.lines().find(|line| line.starts_with(machine))?;
         let (_, count) = line.split_once("changed=").unwrap();
         Some(count.split(' ').next().unwrap().parse().unwrap())
+    }
+}
+
+/// A play that runs beside the test.
+pub(crate) struct RunningPlay {
+    ansible: Child,
+    home: PathBuf,
+}
+
+impl RunningPlay {
+    /// Returns the output so far if the play has ended.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        self.ansible.try_wait().unwrap()?;
+        Some(fs::read_to_string(self.home.join("log")).unwrap())
+    }
+
+    /// Kills Ansible and all of its processes on this machine. A command on a booted machine goes
+    /// on.
+    pub(crate) fn kill(mut self) {
+        // They leave the process group and the session of Ansible, but they keep its home.
+        let home = format!("HOME={}\0", self.home.display());
+        until("the processes of Ansible end", || {
+            let entries = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap());
+            let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            let are_its = |pid: &i32| {
+                let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                String::from_utf8_lossy(&environment).contains(&home)
+            };
+            let pids: Vec<i32> = pids.filter(are_its).collect();
+            for pid in &pids {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            }
+            if pids.is_empty() { Ok(()) } else { Err(format!("{pids:?}")) }
+        });
+        assert!(!self.ansible.wait().unwrap().success());
     }
 }
 
@@ -143,15 +181,28 @@ impl Fleet {
         fs::write(self.path("inventory.yml"), inventory.to_string()).unwrap();
     }
 
-    /// Runs a play with the role of this tree.
-    pub(crate) fn play(&self, playbook: &str, own: &Value, args: &[&str]) -> Play {
+    fn playbook(&self, playbook: &str, own: &Value) -> Command {
         self.write_inventory(own);
         let mut command = self.command("ansible-playbook");
         command.arg("-i").arg(self.path("inventory.yml"));
         command.arg("-e").arg(format!("@{}", self.path("vault.yml").display()));
         command.arg("--vault-password-file").arg(self.path("vault-password"));
+        command.arg("-vvv").arg(playbook);
+        command
+    }
+
+    /// Starts a play that the test will kill.
+    pub(crate) fn start(&self, playbook: &str) -> RunningPlay {
+        let log = fs::File::create(self.path("log")).unwrap();
+        let mut command = self.playbook(playbook, &json!({}));
+        let ansible = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        RunningPlay { ansible, home: self.dir.path().to_owned() }
+    }
+
+    /// Runs a play with the role of this tree.
+    pub(crate) fn play(&self, playbook: &str, own: &Value, args: &[&str]) -> Play {
         let Output { status, stdout, stderr } =
-            command.arg("-vvv").arg(playbook).args(args).output().unwrap();
+            self.playbook(playbook, own).args(args).output().unwrap();
         let output = String::from_utf8([stdout, stderr].concat()).unwrap();
         let shown = output.lines().find(|line| line.contains(CANARY));
         assert_eq!(shown, None, "a secret is shown");

@@ -131,14 +131,14 @@ fn a_worker_that_cannot_die_holds_up_no_restart() {
     let root = images.to_str().unwrap();
     machine.write(
         "/etc/imagestore-agent/agent.toml",
-        &format!(
+        format!(
             "[storage]\nallowed_roots = [{root:?}]\nwrite_probe_interval = \"1s\"\n\
              [monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n"
         ),
     );
     machine.write(
         "/etc/systemd/system/imagestore-agent.service.d/images.conf",
-        &format!("[Service]\nReadWritePaths=-{root}\nPrivateTmp=no\n"),
+        format!("[Service]\nReadWritePaths=-{root}\nPrivateTmp=no\n"),
     );
     machine.sh(&format!(
         "useradd -m storage && echo storage:secret | chpasswd && systemctl start ssh && \
