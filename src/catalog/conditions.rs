@@ -58,8 +58,8 @@ pub const fn condition_guidance(condition: Condition) -> Guidance {
                 zh: "目前仍可保存镜像，但很快就不行了。",
             },
             action: Text {
-                en: "remove images, or grow the filesystem before the date of the forecast",
-                zh: "在预测的日期之前删除镜像，或扩容文件系统",
+                en: "remove images, or grow the filesystem before the date of the forecast; if its inodes run out, remove files",
+                zh: "在预测的日期之前删除镜像，或扩容文件系统；若即将用尽的是 inode，则删除文件",
             },
         },
         Condition::Full => Guidance {

@@ -216,7 +216,8 @@ fn an_upgrade_that_failed_is_explained_in_the_next_run_too() {
     assert_eq!(node(&fleet).shows("ActiveState"), "active");
     upgrade(&fleet).fails_with("half-configured 0.0.2");
     // The other play completes it, and the checks are still due.
-    node(&fleet).sh(&format!("rm {HINDRANCE}"));
+    // A power cut leaves such a file, beside which apt installs nothing.
+    node(&fleet).sh(&format!("rm {HINDRANCE} && touch /var/lib/dpkg/updates/0000"));
     fleet.play(SITE, &json!({}), &[]).succeeds();
     would(&fleet, "the checks that follow the installation of 0.0.2 are due");
     assert!(upgrade(&fleet).succeeds().changes("node-1") > Some(0));
@@ -249,6 +250,12 @@ fn an_upgrade_that_ended_before_the_installation_begins_again() {
         ("0.0.1".into(), "inactive".into())
     );
     node(&fleet).sh(has_new_settings);
+    // rpm replaces the files first.
+    let program = format!("/usr/bin/{AGENT}");
+    node(&fleet).sh(&format!("cp -p {program} /root/program && echo more >> {program}"));
+    upgrade(&fleet).fails_with("/usr/bin/imagestore-agent is another program");
+    assert_eq!(backups(node(&fleet)).len(), 1);
+    node(&fleet).sh(&format!("mv /root/program {program} && test -e {RECORD}"));
     // A backup stays until the old program runs.
     let drop_in = format!("/run/systemd/system/{AGENT}.service.d");
     node(&fleet).sh(&format!(
